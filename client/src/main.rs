@@ -1,0 +1,2 @@
+//! The `dyadic` command.
+fn main() {}

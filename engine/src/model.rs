@@ -275,9 +275,48 @@ impl Weights {
     }
 }
 
+impl Step {
+    /// The value of one code unit in f32; powers beyond f32's normal range are clamped to it.
+    pub fn value(self) -> f32 {
+        match self {
+            Step::PowerOfTwo(exponent) => f32::from_bits(((exponent.clamp(-126, 127) + 127) as u32) << 23),
+            Step::Free(step) => step,
+        }
+    }
+}
+
+impl Window {
+    /// Rows and columns that the dilated kernel spans.
+    pub fn span(&self) -> [u64; 2] {
+        [0, 1].map(|axis| u64::from(self.dilation[axis]) * u64::from(self.kernel[axis]).saturating_sub(1) + 1)
+    }
+
+    /// Height and width of the output for an input of this height and width; `None` where the padded input is smaller
+    /// than the window, or the stride is 0.
+    pub fn output(&self, input: [u32; 2]) -> Option<[u64; 2]> {
+        let span = self.span();
+        let along = |axis: usize| {
+            let padded =
+                u64::from(input[axis]) + u64::from(self.padding[axis]) + u64::from(self.padding[axis + 2]);
+            Some(padded.checked_sub(span[axis])?.checked_div(u64::from(self.stride[axis]))? + 1)
+        };
+        Some([along(0)?, along(1)?])
+    }
+}
+
 impl Model {
-    /// The tensor behind an id.
+    /// The tensor behind an id. Panics on an id that [`Model::check`] would refuse.
     pub fn tensor(&self, id: TensorId) -> &Tensor {
         &self.tensors[id.0 as usize]
+    }
+
+    /// Shape of one input sample.
+    pub fn input_shape(&self) -> Shape {
+        self.tensor(self.input.tensor).shape
+    }
+
+    /// Shape of one output sample.
+    pub fn output_shape(&self) -> Shape {
+        self.tensor(self.output.tensor).shape
     }
 }

@@ -3,6 +3,9 @@
 //! Shapes leave the batch axis out and are channel-first (C, H, W); features are (N). All constants are folded, and
 //! identities (dropout, cast to the same type, a flatten of what is flat) are gone.
 
+mod report;
+mod shape;
+
 /// Index into [`Network::values`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub usize);

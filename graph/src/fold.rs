@@ -1,0 +1,127 @@
+//! Rewrites that keep what a network computes: batch normalizations into weights, dead layers away.
+
+use crate::network::{BatchNorm, Network, Op, ValueId};
+
+impl BatchNorm {
+    /// The channel's factor and offset: `y = factor·x + offset`, in f64. Zeros for a channel that is not there.
+    pub fn affine(&self, channel: usize) -> (f64, f64) {
+        let at = |numbers: &[f32]| numbers.get(channel).map_or(0.0, |&number| f64::from(number));
+        let factor = at(&self.scale) / (at(&self.variance) + f64::from(self.epsilon)).sqrt();
+        (factor, at(&self.shift) - at(&self.mean) * factor)
+    }
+
+    /// One that multiplies by `scale` and adds `shift`, exactly.
+    pub fn from_affine(scale: Vec<f32>, shift: Vec<f32>) -> Self {
+        let channels = scale.len();
+        Self { scale, shift, mean: vec![0.0; channels], variance: vec![1.0; channels], epsilon: 0.0 }
+    }
+
+    /// Whether it only adds.
+    fn is_shift(&self) -> bool {
+        (0..self.scale.len()).all(|channel| self.affine(channel).0 == 1.0)
+    }
+}
+
+impl Network {
+    /// Multiplies each batch normalization into the convolution or fully connected layer before it, where nothing else
+    /// reads that layer's output. Returns how many were folded.
+    pub fn fold_batch_norms(&mut self) -> usize {
+        self.fold_where(|_| true)
+    }
+
+    /// [`fold_batch_norms`](Self::fold_batch_norms) for those that only add: they become biases, and no weight changes.
+    pub(crate) fn fold_biases(&mut self) -> usize {
+        self.fold_where(BatchNorm::is_shift)
+    }
+
+    fn fold_where(&mut self, wanted: impl Fn(&BatchNorm) -> bool) -> usize {
+        let mut readers = vec![0usize; self.values.len()];
+        let mut writer = vec![None; self.values.len()];
+        for value in self.layers.iter().flat_map(|layer| &layer.inputs).chain([&self.output]) {
+            readers[value.0] += 1;
+        }
+        for (index, layer) in self.layers.iter().enumerate() {
+            writer[layer.output.0] = Some(index);
+        }
+        let mut folded = vec![false; self.layers.len()];
+        for index in 0..self.layers.len() {
+            let Op::BatchNorm(norm) = &self.layers[index].op else { continue };
+            let &[input] = self.layers[index].inputs.as_slice() else { continue };
+            let Some(before) = writer[input.0].filter(|_| readers[input.0] == 1 && wanted(norm)) else {
+                continue;
+            };
+            let norm = norm.clone();
+            if absorb(&mut self.layers[before].op, &norm) {
+                let output = self.layers[index].output;
+                self.layers[before].output = output;
+                writer[output.0] = Some(before);
+                folded[index] = true;
+            }
+        }
+        let count = folded.iter().filter(|&&folded| folded).count();
+        let mut keep = folded.iter().map(|folded| !folded);
+        self.layers.retain(|_| keep.next().unwrap_or(true));
+        self.prune();
+        count
+    }
+
+    /// Removes layers that the output does not depend on, and values that nothing writes or reads; renumbers the rest.
+    pub fn prune(&mut self) {
+        let mut live = vec![false; self.values.len()];
+        live[self.output.0] = true;
+        for layer in self.layers.iter().rev() {
+            if live[layer.output.0] {
+                for input in &layer.inputs {
+                    live[input.0] = true;
+                }
+            }
+        }
+        self.layers.retain(|layer| live[layer.output.0]);
+        live[self.input.0] = true;
+        let mut next = 0;
+        let renumbered: Vec<ValueId> = live
+            .iter()
+            .map(|&live| {
+                let id = ValueId(next);
+                next += usize::from(live);
+                id
+            })
+            .collect();
+        let mut keep = live.iter();
+        self.values.retain(|_| keep.next().copied().unwrap_or(false));
+        let renumber = |id: &mut ValueId| *id = renumbered[id.0];
+        renumber(&mut self.input);
+        renumber(&mut self.output);
+        for layer in &mut self.layers {
+            layer.inputs.iter_mut().for_each(renumber);
+            renumber(&mut layer.output);
+        }
+    }
+}
+
+/// Whether the operation could take the normalization in.
+fn absorb(op: &mut Op, norm: &BatchNorm) -> bool {
+    let (weight, bias) = match op {
+        Op::Conv(conv) => (&mut conv.weight, &mut conv.bias),
+        Op::Linear(linear) => (&mut linear.weight, &mut linear.bias),
+        _ => return false,
+    };
+    let filters = norm.scale.len();
+    if filters == 0 || weight.shape.first() != Some(&filters) {
+        return false;
+    }
+    let per_filter = weight.data.len() / filters;
+    let mut folded = Vec::with_capacity(filters);
+    for channel in 0..filters {
+        let (factor, offset) = norm.affine(channel);
+        let old = bias.as_ref().map_or(0.0, |bias| f64::from(bias[channel]));
+        folded.push((old * factor + offset) as f32);
+        if factor != 1.0 {
+            for weight in &mut weight.data[channel * per_filter..][..per_filter] {
+                *weight = (f64::from(*weight) * factor) as f32;
+            }
+        }
+    }
+    *bias = Some(folded);
+    true
+}

@@ -1,0 +1,579 @@
+//! From nodes to layers.
+//!
+//! Every value of the file becomes a [`Slot`]: a constant, or a view of a network value. Reshapes only change the view;
+//! shape arithmetic is done on constants in which the batch size is a symbol. What cannot be represented is written down,
+//! and lowering goes on behind it, so that one error names all of it.
+
+mod arithmetic;
+mod constants;
+mod convolution;
+mod linear;
+mod pool;
+mod reshape;
+mod unary;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::attributes::Attributes;
+use super::constant::{self, Constant, Fault, MAX_RANK, Number};
+use super::error::{ImportError, Unsupported};
+use super::structure::{Structure, fault, label};
+use super::{Bundle, MAX_VALUE_ELEMENTS, OPSETS};
+use crate::network::{Layer, Network, Op, Value, ValueId};
+use crate::onnx::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, data_type};
+
+/// Constants and weights may take this many bytes a byte of the bundle, and [`MEMORY_ALLOWANCE`].
+const MEMORY_FACTOR: u64 = 12;
+const MEMORY_ALLOWANCE: u64 = 16 << 20;
+
+/// What a name of the file stands for.
+#[derive(Clone)]
+enum Slot<'a> {
+    Constant(Rc<Constant>),
+    View(View<'a>),
+    /// The result of a node that is not supported.
+    Unknown,
+}
+
+/// A network value, seen with another shape or with zeros around it.
+#[derive(Clone)]
+struct View<'a> {
+    value: ValueId,
+    /// Without the batch axis; padding included.
+    shape: Vec<usize>,
+    /// Zeros around height and width that a convolution or pool has yet to take up: top, left, bottom, right.
+    padding: [usize; 4],
+    /// The node and the name that gave the view its shape, for a layer that has to be made of it.
+    origin: (&'a str, &'a str),
+}
+
+/// Why a node was not lowered.
+enum Refusal {
+    Unsupported(String),
+    Malformed(String),
+    Error(ImportError),
+}
+
+/// `String` reasons are faults of the file.
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self::Malformed(reason)
+    }
+}
+
+fn unsupported<T>(reason: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::Unsupported(reason.into()))
+}
+
+/// One node with its operands.
+struct Call<'a> {
+    node: &'a NodeProto,
+    op: &'a str,
+    attributes: Attributes<'a>,
+    operands: Vec<Option<Slot<'a>>>,
+}
+
+struct Lowering<'a> {
+    graph: &'a GraphProto,
+    structure: &'a Structure<'a>,
+    bundle: &'a Bundle<'a>,
+    /// The batch size where the file fixes it.
+    batch: Option<i64>,
+    slots: HashMap<&'a str, Slot<'a>>,
+    network: Network,
+    /// Which layer, by index, writes a value.
+    writers: HashMap<ValueId, usize>,
+    /// Flattened values, so that no value is flattened twice.
+    flat: HashMap<ValueId, ValueId>,
+    /// Layer names, and how often each was asked for.
+    layer_names: HashMap<String, u64>,
+    unsupported: Vec<Unsupported>,
+    memory: u64,
+    memory_limit: u64,
+}
+
+pub(super) fn lower<'a>(
+    model: &ModelProto,
+    graph: &'a GraphProto,
+    structure: &'a Structure<'a>,
+    bundle: &'a Bundle<'a>,
+) -> Result<Network, ImportError> {
+    let bundle_bytes =
+        bundle.files.values().fold(bundle.model.len() as u64, |sum, file| sum + file.len() as u64);
+    let mut lowering = Lowering {
+        graph,
+        structure,
+        bundle,
+        batch: None,
+        slots: HashMap::new(),
+        network: Network {
+            name: graph.name.clone().unwrap_or_default(),
+            values: Vec::new(),
+            layers: Vec::new(),
+            input: ValueId(0),
+            output: ValueId(0),
+        },
+        writers: HashMap::new(),
+        flat: HashMap::new(),
+        layer_names: HashMap::new(),
+        unsupported: Vec::new(),
+        memory: 0,
+        memory_limit: bundle_bytes.saturating_mul(MEMORY_FACTOR).saturating_add(MEMORY_ALLOWANCE),
+    };
+    lowering.opsets(model);
+    lowering.boundaries()?;
+    for &node in &structure.nodes {
+        lowering.node(node)?;
+    }
+    lowering.finish()
+}
+
+impl<'a> Lowering<'a> {
+    fn refuse_model(&mut self, reason: impl Into<String>) {
+        let (op, domain) = (String::new(), String::new());
+        self.unsupported.push(Unsupported { node: None, op, domain, reason: reason.into() });
+    }
+
+    fn opsets(&mut self, model: &ModelProto) {
+        let ours = |domain: Option<&str>| matches!(domain, None | Some("" | "ai.onnx"));
+        let version =
+            model.opset_import.iter().find(|set| ours(set.domain.as_deref())).and_then(|set| set.version);
+        match version {
+            Some(version) if OPSETS.contains(&version) => {}
+            Some(version) => self.refuse_model(format!(
+                "opset {version}; opsets {} to {} are read",
+                OPSETS.start(),
+                OPSETS.end()
+            )),
+            None => self.refuse_model("no ONNX operator set is declared"),
+        }
+    }
+
+    /// The graph's input and output.
+    fn boundaries(&mut self) -> Result<(), ImportError> {
+        if !self.graph.sparse_initializer.is_empty() {
+            self.refuse_model("sparse constants");
+        }
+        let names = |infos: &mut dyn Iterator<Item = &ValueInfoProto>| {
+            infos
+                .map(|info| format!("`{}`", info.name.as_deref().unwrap_or_default()))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        if self.structure.inputs.len() != 1 {
+            let list = names(&mut self.structure.inputs.iter().copied());
+            self.refuse_model(format!("{} inputs ({list}); one is supported", self.structure.inputs.len()));
+        }
+        if self.graph.output.len() != 1 {
+            let list = names(&mut self.graph.output.iter());
+            self.refuse_model(format!("{} outputs ({list}); one is supported", self.graph.output.len()));
+        }
+        for &input in &self.structure.inputs {
+            let name = input.name.as_deref().unwrap_or_default();
+            let slot = match self.input_shape(input)? {
+                Ok(shape) => {
+                    let value = self.value(name, shape.clone());
+                    Slot::View(View { value, shape, padding: [0; 4], origin: (name, name) })
+                }
+                Err(reason) => {
+                    self.refuse_model(format!("input `{name}`: {reason}"));
+                    Slot::Unknown
+                }
+            };
+            self.slots.insert(name, slot);
+        }
+        Ok(())
+    }
+
+    /// The input's shape without the batch axis; inside, why it is not supported.
+    fn input_shape(&mut self, input: &ValueInfoProto) -> Result<Result<Vec<usize>, String>, ImportError> {
+        let name = input.name.as_deref().unwrap_or_default();
+        let Some(tensor) = input.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref()) else {
+            return Ok(Err("not a tensor".to_owned()));
+        };
+        let kind = tensor.elem_type.unwrap_or_default();
+        if kind != data_type::FLOAT {
+            return Ok(Err(format!("element type {}; FLOAT is supported", data_type::name(kind))));
+        }
+        let dims = tensor.shape.as_ref().map_or(&[][..], |shape| &shape.dim);
+        if let Some(wrong) = dims.iter().filter_map(|dim| dim.dim_value).find(|&extent| extent < 1) {
+            return Err(ImportError::Graph(format!("input `{name}` has an extent of {wrong}")));
+        }
+        let [batch, sample @ ..] = dims else { return Ok(Err("no shape".to_owned())) };
+        self.batch = batch.dim_value;
+        if sample.len() != 3 && sample.len() != 1 {
+            let rank = dims.len();
+            return Ok(Err(format!(
+                "rank {rank}; [N, channels, height, width] and [N, features] are supported"
+            )));
+        }
+        let extents: Option<Vec<usize>> =
+            sample.iter().map(|dim| usize::try_from(dim.dim_value?).ok()).collect();
+        let Some(extents) = extents else {
+            return Ok(Err("an extent other than the batch is not fixed".to_owned()));
+        };
+        check_size(name, &extents)?;
+        Ok(Ok(extents))
+    }
+
+    fn node(&mut self, node: &'a NodeProto) -> Result<(), ImportError> {
+        let op = node.op_type.as_deref().unwrap_or_default();
+        let domain = node.domain.as_deref().unwrap_or_default();
+        let results = match self.call(node, op, domain) {
+            Ok(slot) => vec![slot],
+            Err(Refusal::Malformed(reason)) => return Err(fault(node, reason)),
+            Err(Refusal::Error(error)) => return Err(error),
+            Err(Refusal::Unsupported(reason)) => {
+                // Nodes behind an unsupported one have nothing to add unless they are unsupported on their own.
+                if !reason.is_empty() {
+                    self.unsupported.push(Unsupported {
+                        node: Some(label(node).to_owned()),
+                        op: op.to_owned(),
+                        domain: domain.to_owned(),
+                        reason,
+                    });
+                }
+                node.output.iter().map(|name| self.declared(name)).collect()
+            }
+        };
+        for (name, slot) in node.output.iter().zip(results) {
+            self.slots.insert(name, slot);
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, node: &'a NodeProto, op: &'a str, domain: &str) -> Result<Slot<'a>, Refusal> {
+        let attributes = Attributes::of(node)?;
+        if attributes.have_graph() {
+            return unsupported("control flow");
+        }
+        if !matches!(domain, "" | "ai.onnx") || !SUPPORTED.contains(&op) {
+            return unsupported("this operator is not supported");
+        }
+        let mut operands = Vec::with_capacity(node.input.len());
+        for name in &node.input {
+            operands.push(if name.is_empty() { None } else { Some(self.slot(name)?) });
+        }
+        if operands.iter().flatten().any(|slot| matches!(slot, Slot::Unknown)) {
+            return unsupported("");
+        }
+        let call = Call { node, op, attributes, operands };
+        let slot = self.dispatch(&call)?;
+        let first_extra = node.output.iter().skip(1).find(|name| self.structure.read.contains(name.as_str()));
+        if let Some(name) = first_extra {
+            return unsupported(format!("its second output `{name}` is read"));
+        }
+        Ok(slot)
+    }
+
+    fn dispatch(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
+        match call.op {
+            "Conv" => self.convolution(call),
+            "Gemm" => self.gemm(call),
+            "MatMul" => self.matmul(call),
+            "BatchNormalization" => self.batch_normalization(call),
+            "Relu" | "Clip" | "LeakyRelu" | "Sigmoid" | "Tanh" | "Softmax" | "Max" | "Min" => {
+                self.unary(call)
+            }
+            "Identity" | "Dropout" | "Cast" => self.identity(call),
+            "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(call),
+            "Concat" => self.concat(call),
+            "MaxPool" | "AveragePool" => self.pool(call),
+            "GlobalAveragePool" => self.global_average_pool(call),
+            "ReduceMean" => self.reduce_mean(call),
+            "Pad" => self.pad(call),
+            "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" => self.reshape(call),
+            "Constant" | "ConstantOfShape" | "Shape" | "Gather" | "Slice" | "ReduceProd" => {
+                self.constant(call)
+            }
+            _ => unsupported("this operator is not supported"),
+        }
+    }
+
+    /// A name's slot; constants are decoded when they are first read.
+    fn slot(&mut self, name: &'a str) -> Result<Slot<'a>, Refusal> {
+        if let Some(slot) = self.slots.get(name) {
+            return Ok(slot.clone());
+        }
+        let Some(tensor) = self.structure.initializers.get(name) else { return Ok(Slot::Unknown) };
+        let slot = self.decode(tensor)?;
+        self.slots.insert(name, slot.clone());
+        Ok(slot)
+    }
+
+    fn decode(&mut self, tensor: &TensorProto) -> Result<Slot<'a>, Refusal> {
+        match constant::read(tensor, &self.bundle.files) {
+            Ok(constant) => self.folded(constant),
+            Err(Fault::Error(error)) => Err(Refusal::Error(error)),
+            Err(Fault::Type(reason)) => unsupported(reason),
+        }
+    }
+
+    /// A constant that was computed, accounted for.
+    fn folded(&mut self, constant: Constant) -> Result<Slot<'a>, Refusal> {
+        let extents =
+            constant.shape.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent.max(1)));
+        if extents.is_none() || constant.shape.len() > MAX_RANK {
+            return Err(Refusal::Malformed(format!("a constant of shape {:?}", constant.shape)));
+        }
+        self.charge(constant.memory())?;
+        Ok(Slot::Constant(Rc::new(constant)))
+    }
+
+    /// Accounts for memory that the network or its constants take.
+    fn charge(&mut self, bytes: u64) -> Result<(), Refusal> {
+        self.memory = self.memory.saturating_add(bytes);
+        if self.memory <= self.memory_limit {
+            return Ok(());
+        }
+        Err(Refusal::Error(ImportError::TooLarge {
+            what: "the network's constants in bytes".to_owned(),
+            actual: self.memory,
+            limit: self.memory_limit,
+        }))
+    }
+
+    /// What stands for the result of an unsupported node: the shape that the file declares for it, if it does.
+    fn declared(&mut self, name: &'a str) -> Slot<'a> {
+        let info = self.structure.declared.get(name);
+        let shape = info.and_then(|info| info.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref());
+        let extents: Option<Vec<usize>> = shape.and_then(|shape| {
+            shape
+                .dim
+                .get(1..)?
+                .iter()
+                .map(|dim| usize::try_from(dim.dim_value?).ok().filter(|&e| e > 0))
+                .collect()
+        });
+        match extents {
+            Some(shape) if check_size(name, &shape).is_ok() => {
+                let value = self.value(name, shape.clone());
+                Slot::View(View { value, shape, padding: [0; 4], origin: (name, name) })
+            }
+            _ => Slot::Unknown,
+        }
+    }
+
+    fn value(&mut self, name: &str, shape: Vec<usize>) -> ValueId {
+        self.network.values.push(Value { name: name.to_owned(), shape });
+        ValueId(self.network.values.len() - 1)
+    }
+
+    /// Appends a layer named after the node, and views its output.
+    fn layer(&mut self, call: &Call<'a>, op: Op, inputs: Vec<ValueId>) -> Result<Slot<'a>, Refusal> {
+        let output = call.node.output.first().map_or("", String::as_str);
+        let value = self.push(label(call.node), output, op, inputs)?;
+        let shape = self.network.shape(value).to_vec();
+        Ok(Slot::View(View { value, shape, padding: [0; 4], origin: (label(call.node), output) }))
+    }
+
+    fn push(&mut self, name: &str, output: &str, op: Op, inputs: Vec<ValueId>) -> Result<ValueId, Refusal> {
+        let shapes: Vec<&[usize]> = inputs.iter().map(|input| self.network.shape(*input)).collect();
+        let shape = op.output_shape(&shapes)?;
+        check_size(output, &shape).map_err(Refusal::Error)?;
+        let value = self.value(output, shape);
+        let name = self.unique(name);
+        self.writers.insert(value, self.network.layers.len());
+        self.network.layers.push(Layer { name, op, inputs, output: value });
+        Ok(value)
+    }
+
+    fn unique(&mut self, name: &str) -> String {
+        let mut unique = name.to_owned();
+        while let Some(count) = self.layer_names.get_mut(&unique) {
+            *count += 1;
+            unique = format!("{name}_{count}");
+        }
+        self.layer_names.insert(unique.clone(), 1);
+        unique
+    }
+
+    /// The value that a view with exactly this shape reads; a flat view of an image becomes a layer.
+    fn settled(&mut self, view: &View<'a>) -> Result<ValueId, Refusal> {
+        if view.padding != [0; 4] {
+            return unsupported("it reads padding, which only a convolution or pool can take up");
+        }
+        let actual = self.network.shape(view.value);
+        if actual == view.shape {
+            return Ok(view.value);
+        }
+        if view.shape.len() != 1 {
+            return unsupported(format!("it reads a value of shape {actual:?} as {:?}", view.shape));
+        }
+        if let Some(flat) = self.flat.get(&view.value) {
+            return Ok(*flat);
+        }
+        let (node, output) = view.origin;
+        let flat = self.push(node, output, Op::Flatten, vec![view.value])?;
+        self.flat.insert(view.value, flat);
+        Ok(flat)
+    }
+
+    fn finish(mut self) -> Result<Network, ImportError> {
+        let name = self.graph.output.first().and_then(|output| output.name.as_deref()).unwrap_or_default();
+        let slot = match self.slot(name) {
+            Ok(slot) => slot,
+            Err(Refusal::Error(error)) => return Err(error),
+            Err(Refusal::Malformed(reason)) => return Err(ImportError::Graph(reason)),
+            Err(Refusal::Unsupported(reason)) => {
+                self.refuse_model(reason);
+                Slot::Unknown
+            }
+        };
+        if self.unsupported.is_empty() {
+            match slot {
+                Slot::View(view) => match self.settled(&view) {
+                    Ok(value) if value == self.network.input => {
+                        self.refuse_model(format!(
+                            "the output `{name}` is the input: there is nothing to run"
+                        ));
+                    }
+                    Ok(value) => self.network.output = value,
+                    Err(Refusal::Error(error)) => return Err(error),
+                    Err(Refusal::Malformed(reason) | Refusal::Unsupported(reason)) => {
+                        self.refuse_model(format!("the output `{name}`: {reason}"));
+                    }
+                },
+                Slot::Constant(_) | Slot::Unknown => {
+                    self.refuse_model(format!("the output `{name}` is a constant"))
+                }
+            }
+        }
+        if !self.unsupported.is_empty() {
+            return Err(ImportError::Unsupported(self.unsupported));
+        }
+        let output = self.network.output;
+        if let Some(value) = self.network.values.get_mut(output.0) {
+            name.clone_into(&mut value.name);
+        }
+        Ok(self.network)
+    }
+}
+
+impl<'a> Call<'a> {
+    fn operand(&self, index: usize) -> Option<&Slot<'a>> {
+        self.operands.get(index)?.as_ref()
+    }
+
+    /// A required operand that flows through the network.
+    fn view(&self, index: usize) -> Result<&View<'a>, Refusal> {
+        match self.operand(index) {
+            Some(Slot::View(view)) => Ok(view),
+            Some(_) => unsupported(format!("operand {index} is a constant")),
+            None => Err(Refusal::Malformed(format!("operand {index} is missing"))),
+        }
+    }
+
+    /// A constant operand, if it is given.
+    fn constant(&self, index: usize) -> Result<Option<&Rc<Constant>>, Refusal> {
+        match self.operand(index) {
+            Some(Slot::Constant(constant)) => Ok(Some(constant)),
+            Some(_) => unsupported(format!("operand {index} is not a constant")),
+            None => Ok(None),
+        }
+    }
+
+    /// A required operand of constant, finite floats.
+    fn weights(&self, index: usize) -> Result<(&[usize], &[f32]), Refusal> {
+        self.optional_weights(index)?.ok_or_else(|| Refusal::Malformed(format!("operand {index} is missing")))
+    }
+
+    fn optional_weights(&self, index: usize) -> Result<Option<(&[usize], &[f32])>, Refusal> {
+        let Some(constant) = self.constant(index)? else { return Ok(None) };
+        let Some(data) = constant.floats() else {
+            return Err(Refusal::Malformed(format!(
+                "operand {index} holds integers where floats are wanted"
+            )));
+        };
+        if let Some(wrong) = data.iter().find(|x| !x.is_finite()) {
+            let name = self.node.input.get(index).map_or("", String::as_str);
+            return Err(Refusal::Malformed(format!("constant `{name}` holds {wrong}")));
+        }
+        Ok(Some((&constant.shape, data)))
+    }
+
+    /// Operand `index`, or the attribute that held the same before it became an operand.
+    fn axes(&self, index: usize, attribute: &str) -> Result<Option<Vec<i64>>, Refusal> {
+        if let Some(axes) = self.attributes.ints(attribute)? {
+            return Ok(Some(axes.to_vec()));
+        }
+        let Some(constant) = self.constant(index)? else { return Ok(None) };
+        known(constant).map(Some)
+    }
+}
+
+/// A constant's integers where the batch size may not be among them.
+fn known(constant: &Constant) -> Result<Vec<i64>, Refusal> {
+    let Some(numbers) = constant.integers() else {
+        return Err(Refusal::Malformed("floats where integers are wanted".to_owned()));
+    };
+    numbers
+        .iter()
+        .map(|number| match number {
+            Number::Known(number) => Ok(*number),
+            Number::Batch => unsupported("it computes with the batch size"),
+        })
+        .collect()
+}
+
+/// An axis counted from the front.
+fn axis_of(axis: i64, rank: usize) -> Result<usize, Refusal> {
+    let from_front = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
+    from_front
+        .and_then(|axis| usize::try_from(axis).ok())
+        .filter(|&axis| axis < rank)
+        .ok_or_else(|| Refusal::Malformed(format!("axis {axis} of a value of rank {rank}")))
+}
+
+fn check_size(name: &str, shape: &[usize]) -> Result<(), ImportError> {
+    let elements = shape.iter().fold(1u64, |product, &extent| product.saturating_mul(extent as u64));
+    if elements == 0 {
+        return Err(ImportError::Graph(format!("value `{name}` has no elements: shape {shape:?}")));
+    }
+    if elements > MAX_VALUE_ELEMENTS {
+        let what = format!("value `{name}` in elements a sample");
+        return Err(ImportError::TooLarge { what, actual: elements, limit: MAX_VALUE_ELEMENTS });
+    }
+    Ok(())
+}
+
+/// The operators that [`Lowering::dispatch`] knows.
+const SUPPORTED: [&str; 36] = [
+    "Add",
+    "AveragePool",
+    "BatchNormalization",
+    "Cast",
+    "Clip",
+    "Concat",
+    "Constant",
+    "ConstantOfShape",
+    "Conv",
+    "Div",
+    "Dropout",
+    "Flatten",
+    "Gather",
+    "Gemm",
+    "GlobalAveragePool",
+    "Identity",
+    "LeakyRelu",
+    "MatMul",
+    "Max",
+    "MaxPool",
+    "Min",
+    "Mul",
+    "Pad",
+    "ReduceMean",
+    "ReduceProd",
+    "Relu",
+    "Reshape",
+    "Shape",
+    "Sigmoid",
+    "Slice",
+    "Softmax",
+    "Squeeze",
+    "Sub",
+    "Tanh",
+    "Transpose",
+    "Unsqueeze",
+];

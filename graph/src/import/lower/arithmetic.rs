@@ -1,0 +1,232 @@
+//! Sums, products and concatenations: of values, of a value and a constant (a normalization), of constants.
+
+use std::rc::Rc;
+
+use super::{Call, Lowering, Refusal, Slot, View, axis_of, unsupported};
+use crate::import::constant::{Constant, Data, Number};
+use crate::network::{BatchNorm, Op};
+
+impl<'a> Lowering<'a> {
+    pub(super) fn arithmetic(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
+        let (Some(a), Some(b)) = (call.operand(0), call.operand(1)) else {
+            return Err("it has fewer than two operands".to_owned().into());
+        };
+        match (a, b) {
+            (Slot::View(a), Slot::View(b)) => {
+                if call.op != "Add" {
+                    return unsupported("two operands that both flow through the network");
+                }
+                if a.shape != b.shape {
+                    return unsupported(format!("a sum of shapes {:?} and {:?}", a.shape, b.shape));
+                }
+                let inputs = vec![self.settled(a)?, self.settled(b)?];
+                self.layer(call, Op::Add, inputs)
+            }
+            (Slot::View(view), Slot::Constant(_)) => self.affine(call, view, 1),
+            (Slot::Constant(_), Slot::View(view)) => self.affine(call, view, 0),
+            (Slot::Constant(a), Slot::Constant(b)) => {
+                let (a, b) = (Rc::clone(a), Rc::clone(b));
+                self.computed(call.op, &a, &b)
+            }
+            _ => unsupported(""),
+        }
+    }
+
+    /// A value combined with a constant that is the same for all positions of a channel.
+    fn affine(&mut self, call: &Call<'a>, view: &View<'a>, constant: usize) -> Result<Slot<'a>, Refusal> {
+        let (shape, data) = call.weights(constant)?;
+        let channels = *view.shape.first().ok_or_else(|| "a value without channels".to_owned())?;
+        self.charge(16 * channels as u64)?;
+        let constants = per_channel(shape, data, &view.shape)?;
+        let (scale, shift): (Vec<f32>, Vec<f32>) = match (call.op, constant) {
+            ("Add", _) => (vec![1.0; channels], constants),
+            ("Sub", 1) => (vec![1.0; channels], constants.iter().map(|c| -c).collect()),
+            ("Sub", _) => (vec![-1.0; channels], constants),
+            ("Mul", _) => (constants, vec![0.0; channels]),
+            (_, 1) if constants.contains(&0.0) => return Err("a division by zero".to_owned().into()),
+            (_, 1) => (constants.iter().map(|c| 1.0 / c).collect(), vec![0.0; channels]),
+            _ => return unsupported("a division by a value that flows through the network"),
+        };
+        if scale.iter().all(|&factor| factor == 1.0) && shift.iter().all(|&offset| offset == 0.0) {
+            return Ok(Slot::View(view.clone()));
+        }
+        if let Some(wrong) = scale.iter().find(|factor| !factor.is_finite()) {
+            return Err(format!("a factor of {wrong}").into());
+        }
+        let input = self.settled(view)?;
+        self.layer(call, Op::BatchNorm(BatchNorm::from_affine(scale, shift)), vec![input])
+    }
+
+    pub(super) fn batch_normalization(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
+        if call.attributes.flag("training_mode")? {
+            return unsupported("batch normalization in training mode");
+        }
+        let epsilon = call.attributes.float("epsilon", 1e-5)?;
+        let view = call.view(0)?;
+        let channels = view.shape.first().copied().unwrap_or_default();
+        let parameter = |index: usize, name: &str| -> Result<Vec<f32>, Refusal> {
+            let (shape, data) = call.weights(index)?;
+            if shape.len() != 1 || data.len() != channels {
+                return Err(format!("{name} of shape {shape:?} for {channels} channels").into());
+            }
+            Ok(data.to_vec())
+        };
+        let scale = parameter(1, "scale")?;
+        let shift = parameter(2, "shift")?;
+        let mean = parameter(3, "mean")?;
+        let variance = parameter(4, "variance")?;
+        if let Some(wrong) = variance.iter().find(|&&variance| variance < 0.0 || variance + epsilon <= 0.0) {
+            return Err(format!("a variance of {wrong} with epsilon {epsilon}").into());
+        }
+        self.charge(16 * channels as u64)?;
+        let input = self.settled(view)?;
+        self.layer(call, Op::BatchNorm(BatchNorm { scale, shift, mean, variance, epsilon }), vec![input])
+    }
+
+    pub(super) fn concat(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
+        if !call.attributes.has("axis") {
+            return Err("it has no axis".to_owned().into());
+        }
+        let axis = call.attributes.int("axis", 0)?;
+        let views: Vec<&View<'a>> = call.operands.iter().flatten().filter_map(Slot::view).collect();
+        if views.len() != call.operands.len() {
+            return if views.is_empty() {
+                self.concat_constants(call, axis)
+            } else {
+                unsupported("a constant operand")
+            };
+        }
+        let rank = views.first().map_or(0, |view| view.shape.len() + 1);
+        if axis_of(axis, rank)? != 1 {
+            return unsupported(format!("it concatenates along axis {axis}; channels (1) are supported"));
+        }
+        let inputs = views.iter().map(|view| self.settled(view)).collect::<Result<Vec<_>, _>>()?;
+        match inputs.as_slice() {
+            [only] => Ok(Slot::View(View { value: *only, ..views[0].clone() })),
+            _ => self.layer(call, Op::Concat, inputs),
+        }
+    }
+
+    fn concat_constants(&mut self, call: &Call<'a>, axis: i64) -> Result<Slot<'a>, Refusal> {
+        let mut numbers = Vec::new();
+        for operand in &call.operands {
+            let Some(Slot::Constant(constant)) = operand else {
+                return Err("an operand is missing".to_owned().into());
+            };
+            let Some(part) = constant.integers() else { return unsupported("a concatenation of constants") };
+            axis_of(axis, constant.shape.len())?;
+            if constant.shape.len() != 1 {
+                return unsupported("a concatenation of constants");
+            }
+            self.charge(size_of_val(part) as u64)?;
+            numbers.extend_from_slice(part);
+        }
+        self.folded(Constant { shape: vec![numbers.len()], data: Data::Integers(numbers) })
+    }
+
+    /// Constants, broadcast to one shape.
+    fn computed(&mut self, op: &str, a: &Constant, b: &Constant) -> Result<Slot<'a>, Refusal> {
+        let shape = broadcast(&a.shape, &b.shape)?;
+        let elements = shape.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
+        let elements = elements.ok_or_else(|| format!("shape {shape:?} overflows"))?;
+        self.charge((elements as u64).saturating_mul(size_of::<Number>() as u64))?;
+        let pairs = (0..elements).map(|index| (at(index, &shape, &a.shape), at(index, &shape, &b.shape)));
+        let data = match (&a.data, &b.data) {
+            (Data::Floats(a), Data::Floats(b)) => {
+                let apply = |(i, j): (usize, usize)| match op {
+                    "Add" => a[i] + b[j],
+                    "Sub" => a[i] - b[j],
+                    "Mul" => a[i] * b[j],
+                    _ => a[i] / b[j],
+                };
+                Data::Floats(pairs.map(apply).collect())
+            }
+            (Data::Integers(a), Data::Integers(b)) => {
+                Data::Integers(pairs.map(|(i, j)| integer(op, a[i], b[j])).collect::<Result<_, _>>()?)
+            }
+            _ => return Err("operands of two types".to_owned().into()),
+        };
+        Ok(Slot::Constant(Rc::new(Constant { shape, data })))
+    }
+}
+
+impl<'a> Slot<'a> {
+    fn view(&self) -> Option<&View<'a>> {
+        match self {
+            Self::View(view) => Some(view),
+            Self::Constant(_) | Self::Unknown => None,
+        }
+    }
+}
+
+fn integer(op: &str, a: Number, b: Number) -> Result<Number, Refusal> {
+    let (a, b) = match (op, a, b) {
+        (_, Number::Known(a), Number::Known(b)) => (a, b),
+        ("Mul", Number::Batch, Number::Known(1)) | ("Mul", Number::Known(1), Number::Batch) => {
+            return Ok(Number::Batch);
+        }
+        ("Div", Number::Batch, Number::Known(1)) => return Ok(Number::Batch),
+        _ => return unsupported("it computes with the batch size"),
+    };
+    let result = match op {
+        "Add" => a.checked_add(b),
+        "Sub" => a.checked_sub(b),
+        "Mul" => a.checked_mul(b),
+        _ => a.checked_div(b),
+    };
+    result.map(Number::Known).ok_or_else(|| Refusal::Malformed(format!("{op} of {a} and {b}")))
+}
+
+fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, Refusal> {
+    let rank = a.len().max(b.len());
+    let extent =
+        |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |axis| shape[axis]);
+    (0..rank)
+        .map(|axis| match (extent(a, axis), extent(b, axis)) {
+            (a, b) if a == b => Ok(a),
+            (1, other) | (other, 1) => Ok(other),
+            _ => Err(Refusal::Malformed(format!("operands of shapes {a:?} and {b:?}"))),
+        })
+        .collect()
+}
+
+/// Where element `index` of `shape` is in an operand that is broadcast to it.
+fn at(mut index: usize, shape: &[usize], operand: &[usize]) -> usize {
+    let (mut position, mut stride) = (0, 1);
+    for (extent, &own) in shape.iter().rev().zip(operand.iter().rev()) {
+        if own != 1 {
+            position += index % extent * stride;
+            stride *= own;
+        }
+        index /= extent;
+    }
+    position
+}
+
+/// A constant's element for each channel of a value, if it broadcasts along all other axes.
+fn per_channel(shape: &[usize], data: &[f32], value: &[usize]) -> Result<Vec<f32>, Refusal> {
+    let channels = value.first().copied().unwrap_or_default();
+    let full_rank = value.len() + 1;
+    if shape.len() > full_rank {
+        return unsupported(format!("a constant of shape {shape:?} for a value of rank {full_rank}"));
+    }
+    // Extents by axis of the value, the batch being axis 0.
+    for (axis, &extent) in
+        shape.iter().enumerate().map(|(axis, extent)| (axis + full_rank - shape.len(), extent))
+    {
+        let fits = match axis {
+            0 => extent == 1,
+            axis => extent == 1 || (extent == value[axis - 1]),
+        };
+        if !fits {
+            return unsupported(format!("a constant of shape {shape:?} for a sample of shape {value:?}"));
+        }
+        if axis != 1 && extent != 1 {
+            return unsupported(format!("a constant of shape {shape:?}, which differs within a channel"));
+        }
+    }
+    match data {
+        [number] => Ok(vec![*number; channels]),
+        numbers => Ok(numbers.to_vec()),
+    }
+}

@@ -1,0 +1,144 @@
+//! Shape arithmetic and other constants, computed on import.
+
+use super::{Call, Lowering, Refusal, Slot, axis_of, known, unsupported};
+use crate::import::constant::{Constant, Data, Number};
+
+/// Most elements of a constant that `ConstantOfShape` makes: it writes shapes, not weights.
+const MAX_FILLED: u64 = 1 << 16;
+
+impl<'a> Lowering<'a> {
+    pub(super) fn constant(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
+        let constant = match call.op {
+            "Constant" => return self.constant_node(call),
+            "ConstantOfShape" => return self.filled(call),
+            "Shape" => shape_of(call)?,
+            "Gather" => gather(call)?,
+            "Slice" => match call.operand(0) {
+                Some(Slot::View(_)) => return self.slice_view(call),
+                _ => slice(call)?,
+            },
+            _ => product(call)?,
+        };
+        self.folded(constant)
+    }
+
+    fn constant_node(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
+        let attributes = call.attributes;
+        if let Some(tensor) = attributes.tensor("value")? {
+            return self.decode(tensor);
+        }
+        let constant = if let Some(floats) = attributes.floats("value_floats")? {
+            Constant { shape: vec![floats.len()], data: Data::Floats(floats.to_vec()) }
+        } else if let Some(ints) = attributes.ints("value_ints")? {
+            integers(vec![ints.len()], ints.iter().map(|&int| Number::Known(int)).collect())
+        } else if attributes.has("value_float") {
+            Constant { shape: Vec::new(), data: Data::Floats(vec![attributes.float("value_float", 0.0)?]) }
+        } else if attributes.has("value_int") {
+            integers(Vec::new(), vec![Number::Known(attributes.int("value_int", 0)?)])
+        } else {
+            return unsupported("a constant of another kind than numbers");
+        };
+        self.folded(constant)
+    }
+
+    fn filled(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
+        let Some(shape) = call.constant(0)? else { return Err("operand 0 is missing".to_owned().into()) };
+        let shape: Vec<usize> = known(shape)?
+            .iter()
+            .map(|&extent| usize::try_from(extent).map_err(|_| format!("a shape with extent {extent}")))
+            .collect::<Result<_, _>>()?;
+        let elements = shape.iter().fold(1u64, |product, &extent| product.saturating_mul(extent as u64));
+        if elements > MAX_FILLED {
+            return unsupported(format!("it fills {elements} elements"));
+        }
+        let value = match call.attributes.tensor("value")? {
+            Some(tensor) => self.decode(tensor)?,
+            None => self.folded(Constant { shape: vec![1], data: Data::Floats(vec![0.0]) })?,
+        };
+        let Slot::Constant(value) = value else { return unsupported("its value is not a number") };
+        let data = match &value.data {
+            Data::Floats(data) if data.len() == 1 => Data::Floats(vec![data[0]; elements as usize]),
+            Data::Integers(data) if data.len() == 1 => Data::Integers(vec![data[0]; elements as usize]),
+            _ => return Err("its value has not one element".to_owned().into()),
+        };
+        self.folded(Constant { shape, data })
+    }
+}
+
+fn integers(shape: Vec<usize>, numbers: Vec<Number>) -> Constant {
+    Constant { shape, data: Data::Integers(numbers) }
+}
+
+fn shape_of(call: &Call<'_>) -> Result<Constant, Refusal> {
+    let shape: Vec<Number> = match call.operand(0) {
+        Some(Slot::View(view)) => std::iter::once(Number::Batch)
+            .chain(view.shape.iter().map(|&extent| Number::Known(extent as i64)))
+            .collect(),
+        Some(Slot::Constant(constant)) => {
+            constant.shape.iter().map(|&extent| Number::Known(extent as i64)).collect()
+        }
+        _ => return Err("operand 0 is missing".to_owned().into()),
+    };
+    let rank = shape.len() as i64;
+    let bound =
+        |value: i64| (if value < 0 { value.saturating_add(rank) } else { value }).clamp(0, rank) as usize;
+    let start = bound(call.attributes.int("start", 0)?);
+    let end = bound(call.attributes.int("end", rank)?);
+    let part = shape.get(start..end).unwrap_or_default().to_vec();
+    Ok(integers(vec![part.len()], part))
+}
+
+fn gather(call: &Call<'_>) -> Result<Constant, Refusal> {
+    let (Some(Slot::Constant(data)), Some(Slot::Constant(indices))) = (call.operand(0), call.operand(1))
+    else {
+        return unsupported("it gathers from a value that flows through the network");
+    };
+    let Some(numbers) = data.integers().filter(|_| data.shape.len() == 1) else {
+        return unsupported("it gathers from something else than a shape");
+    };
+    axis_of(call.attributes.int("axis", 0)?, 1)?;
+    let picked = known(indices)?
+        .iter()
+        .map(|&index| axis_of(index, numbers.len()).map(|index| numbers[index]))
+        .collect::<Result<_, _>>()?;
+    Ok(integers(indices.shape.clone(), picked))
+}
+
+fn slice(call: &Call<'_>) -> Result<Constant, Refusal> {
+    let Some(Slot::Constant(data)) = call.operand(0) else {
+        return Err("operand 0 is missing".to_owned().into());
+    };
+    let Some(numbers) = data.integers().filter(|_| data.shape.len() == 1) else {
+        return unsupported("it slices something else than a shape");
+    };
+    let one = |index: usize, default: i64| -> Result<i64, Refusal> {
+        let Some(constant) = call.constant(index)? else { return Ok(default) };
+        match known(constant)?[..] {
+            [number] => Ok(number),
+            _ => Err(Refusal::Malformed(format!("operand {index} is not one number"))),
+        }
+    };
+    let rank = numbers.len() as i64;
+    let bound =
+        |value: i64| (if value < 0 { value.saturating_add(rank) } else { value }).clamp(0, rank) as usize;
+    let (start, end) = (bound(one(1, 0)?), bound(one(2, i64::MAX)?));
+    axis_of(one(3, 0)?, 1)?;
+    if one(4, 1)? != 1 {
+        return unsupported("a step other than 1");
+    }
+    let part = numbers.get(start..end).unwrap_or_default().to_vec();
+    Ok(integers(vec![part.len()], part))
+}
+
+fn product(call: &Call<'_>) -> Result<Constant, Refusal> {
+    let Some(Slot::Constant(data)) = call.operand(0) else {
+        return unsupported("a product over a value that flows through the network");
+    };
+    if call.axes(1, "axes")?.is_some_and(|axes| axes != [0]) || data.shape.len() != 1 {
+        return unsupported("a product over something else than a shape");
+    }
+    let product = known(data)?.iter().try_fold(1i64, |product, &number| product.checked_mul(number));
+    let product = product.ok_or_else(|| "the product overflows".to_owned())?;
+    let shape = if call.attributes.int("keepdims", 1)? == 1 { vec![1] } else { Vec::new() };
+    Ok(integers(shape, vec![Number::Known(product)]))
+}

@@ -1,0 +1,191 @@
+//! Output shapes from input shapes, for every operation: the one place that knows them.
+
+use super::{Network, Op, Window};
+
+impl Window {
+    /// Output extents for an input of `height` × `width`; `None` if no window fits, a stride or kernel is 0, or a number
+    /// overflows.
+    pub fn output_extents(&self, height: usize, width: usize) -> Option<[usize; 2]> {
+        let [top, left, bottom, right] = self.padding;
+        Some([self.extent(0, height, top, bottom)?, self.extent(1, width, left, right)?])
+    }
+
+    /// Whether each window is the whole of an input of `height` × `width`, without padding.
+    pub fn covers(&self, height: usize, width: usize) -> bool {
+        self.kernel == [height, width] && self.padding == [0; 4] && self.dilation == [1, 1]
+    }
+
+    fn extent(&self, axis: usize, input: usize, before: usize, after: usize) -> Option<usize> {
+        let (kernel, stride, dilation) = (self.kernel[axis], self.stride[axis], self.dilation[axis]);
+        let reach = kernel.checked_sub(1)?.checked_mul(dilation)?.checked_add(1)?;
+        let padded = input.checked_add(before)?.checked_add(after)?;
+        if stride == 0 || dilation == 0 {
+            return None;
+        }
+        Some(padded.checked_sub(reach)? / stride + 1)
+    }
+}
+
+impl Op {
+    /// The output's shape for inputs of these shapes (without the batch axis), or why there is none. Weights are
+    /// checked against the shapes, too.
+    pub fn output_shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        match self {
+            Self::Conv(conv) => {
+                let [channels, height, width] = image(one(inputs)?)?;
+                let [filters, per_group, kernel_h, kernel_w] = conv.weight.shape[..] else {
+                    return Err(format!("weights of rank {}, not 4", conv.weight.shape.len()));
+                };
+                if [kernel_h, kernel_w] != conv.window.kernel {
+                    return Err("kernel extents that differ from the weights'".to_owned());
+                }
+                if conv.groups == 0
+                    || filters % conv.groups != 0
+                    || per_group.checked_mul(conv.groups) != Some(channels)
+                {
+                    return Err(format!(
+                        "{channels} input channels in {} groups against weights of shape {:?}",
+                        conv.groups, conv.weight.shape
+                    ));
+                }
+                bias_length(conv.bias.as_deref(), filters)?;
+                let [height, width] = windows(conv.window, height, width)?;
+                Ok(vec![filters, height, width])
+            }
+            Self::Linear(linear) => {
+                let [features] = one(inputs)? else {
+                    return Err(format!("an input of shape {:?}, not flat", one(inputs)?));
+                };
+                let [outputs, weight_inputs] = linear.weight.shape[..] else {
+                    return Err(format!("weights of rank {}, not 2", linear.weight.shape.len()));
+                };
+                if *features != weight_inputs {
+                    return Err(format!(
+                        "{features} features against weights of shape {:?}",
+                        linear.weight.shape
+                    ));
+                }
+                bias_length(linear.bias.as_deref(), outputs)?;
+                Ok(vec![outputs])
+            }
+            Self::BatchNorm(norm) => {
+                let shape = one(inputs)?;
+                let channels = shape.first().copied();
+                for (name, length) in [
+                    ("scale", norm.scale.len()),
+                    ("shift", norm.shift.len()),
+                    ("mean", norm.mean.len()),
+                    ("variance", norm.variance.len()),
+                ] {
+                    if Some(length) != channels {
+                        return Err(format!(
+                            "{name} of {length} elements against an input of shape {shape:?}"
+                        ));
+                    }
+                }
+                Ok(shape.to_vec())
+            }
+            Self::Relu | Self::Clip { .. } | Self::LeakyRelu { .. } | Self::Sigmoid | Self::Tanh => {
+                Ok(one(inputs)?.to_vec())
+            }
+            Self::Softmax => match one(inputs)? {
+                shape @ [_] => Ok(shape.to_vec()),
+                shape => Err(format!("an input of shape {shape:?}, not flat")),
+            },
+            Self::Add => match inputs {
+                [a, b] if a == b => Ok(a.to_vec()),
+                [a, b] => Err(format!("operands of shapes {a:?} and {b:?}")),
+                _ => Err(format!("{} operands, not 2", inputs.len())),
+            },
+            Self::Concat => concat_shape(inputs),
+            Self::MaxPool(window) | Self::AvgPool { window, .. } => {
+                let [channels, height, width] = image(one(inputs)?)?;
+                let [height, width] = windows(*window, height, width)?;
+                Ok(vec![channels, height, width])
+            }
+            Self::GlobalAvgPool => image(one(inputs)?).map(|[channels, ..]| vec![channels, 1, 1]),
+            Self::Flatten => Ok(vec![one(inputs)?.iter().product()]),
+        }
+    }
+}
+
+impl Network {
+    /// The shape of a value, without the batch axis; empty for an id that is not in the network.
+    pub fn shape(&self, value: super::ValueId) -> &[usize] {
+        self.values.get(value.0).map_or(&[], |value| &value.shape)
+    }
+
+    /// Checks what [`import`](crate::import::import) guarantees: ids in range, layers in an order in which every value is
+    /// written once and before it is read, every recorded shape the inferred one, the output written.
+    pub fn check(&self) -> Result<(), String> {
+        let mut written = vec![false; self.values.len()];
+        *written.get_mut(self.input.0).ok_or("the input is not among the values")? = true;
+        for layer in &self.layers {
+            let fault = |reason: String| format!("layer `{}`: {reason}", layer.name);
+            for input in &layer.inputs {
+                if !written.get(input.0).copied().unwrap_or(false) {
+                    return Err(fault(format!("reads value {} before it is written", input.0)));
+                }
+            }
+            let shapes: Vec<&[usize]> = layer.inputs.iter().map(|input| self.shape(*input)).collect();
+            let shape = layer.op.output_shape(&shapes).map_err(fault)?;
+            if shape != self.shape(layer.output) {
+                return Err(fault(format!(
+                    "writes shape {shape:?}, recorded as {:?}",
+                    self.shape(layer.output)
+                )));
+            }
+            match written.get_mut(layer.output.0) {
+                Some(done) if !*done => *done = true,
+                _ => return Err(fault(format!("writes value {} again", layer.output.0))),
+            }
+        }
+        if written.get(self.output.0).copied().unwrap_or(false) {
+            Ok(())
+        } else {
+            Err("the output is not written".to_owned())
+        }
+    }
+}
+
+fn one<'a>(inputs: &[&'a [usize]]) -> Result<&'a [usize], String> {
+    match inputs {
+        [input] => Ok(input),
+        _ => Err(format!("{} operands, not 1", inputs.len())),
+    }
+}
+
+fn image(shape: &[usize]) -> Result<[usize; 3], String> {
+    shape
+        .try_into()
+        .map_err(|_| format!("an input of shape {shape:?} where channels, height and width are wanted"))
+}
+
+fn windows(window: Window, height: usize, width: usize) -> Result<[usize; 2], String> {
+    window.output_extents(height, width).ok_or_else(|| {
+        format!("no {}×{} window fits an input of {height}×{width}", window.kernel[0], window.kernel[1])
+    })
+}
+
+fn bias_length(bias: Option<&[f32]>, outputs: usize) -> Result<(), String> {
+    match bias {
+        Some(bias) if bias.len() != outputs => {
+            Err(format!("a bias of {} elements for {outputs} outputs", bias.len()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn concat_shape(inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+    let first = inputs.first().ok_or("no operands")?;
+    let mut shape = first.to_vec();
+    let mut channels = 0usize;
+    for input in inputs {
+        if input.is_empty() || input.len() != first.len() || input[1..] != first[1..] {
+            return Err(format!("operands of shapes {first:?} and {input:?}"));
+        }
+        channels = channels.checked_add(input[0]).ok_or("too many channels")?;
+    }
+    *shape.first_mut().ok_or("operands without channels")? = channels;
+    Ok(shape)
+}

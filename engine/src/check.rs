@@ -10,7 +10,7 @@ mod structure;
 use crate::model::{Model, Shape};
 
 /// Most tensors, and most nodes, in a model.
-pub const MAX_TENSORS: usize = 65_536;
+pub const MAX_TENSORS: usize = 16_384;
 /// Largest height, width, channel count, kernel side, stride, dilation or padding.
 pub const MAX_DIM: u32 = 65_536;
 /// Most codes in one tensor's sample, and in a convolution's padded input.

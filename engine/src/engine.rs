@@ -1,0 +1,151 @@
+//! A model made ready to run: kernels chosen, weights repacked, memory planned.
+//!
+//! An [`Engine`] is immutable and shared between threads; each thread brings its own [`Scratch`]. After the first run
+//! with a scratch nothing is allocated.
+
+mod arena;
+mod plan;
+mod run;
+
+use std::sync::Arc;
+
+pub use arena::Scratch;
+
+use crate::certificate::{Certificate, Mismatch, Report};
+use crate::check::ModelError;
+use crate::kernels::{self, Kernel};
+use crate::model::{Model, Shape};
+use crate::quantize::{InputQuantizer, NotFinite};
+use crate::reference::Trace;
+use plan::Plan;
+
+/// Most memory that a plan may take for one sample, in bytes.
+pub const MEMORY_LIMIT: usize = 1 << 30;
+
+/// A model ready to run.
+pub struct Engine {
+    model: Arc<Model>,
+    kernel: Box<dyn Kernel>,
+    plan: Plan,
+    input: InputQuantizer,
+}
+
+/// Why an engine cannot be built.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum EngineError {
+    /// The model breaks a rule.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// One sample needs too much memory.
+    #[error("one sample needs {needed} bytes of memory, the limit is {MEMORY_LIMIT}")]
+    Memory {
+        /// Bytes that the plan came to.
+        needed: usize,
+    },
+}
+
+/// Why a run was refused. Nothing was written to the output.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum RunError {
+    /// The input's length is not `batch` samples.
+    #[error("the input has {actual} values, {expected} are needed")]
+    InputLength {
+        /// Values of the whole batch.
+        expected: usize,
+        /// Values that were given.
+        actual: usize,
+    },
+    /// The output's length is not `batch` samples.
+    #[error("the output has room for {actual} values, {expected} are needed")]
+    OutputLength {
+        /// Values of the whole batch.
+        expected: usize,
+        /// Values there is room for.
+        actual: usize,
+    },
+    /// NaN or an infinity in the input.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
+    /// An input code outside the input's format.
+    #[error("input code {index} is {code}, outside {min} ..= {max}")]
+    InputCode {
+        /// Its position.
+        index: usize,
+        /// The code.
+        code: i32,
+        /// Lowest code of the format.
+        min: i32,
+        /// Highest code of the format.
+        max: i32,
+    },
+    /// Bytes were given to a model that has no normalization.
+    #[error("the model has no normalization, so it takes no 8-bit images")]
+    NoNormalization,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("model", &self.model.name)
+            .field("kernel", &self.kernel.name())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Checks the model, repacks its weights for the best kernel of this CPU, and plans the memory.
+    pub fn new(model: impl Into<Arc<Model>>) -> Result<Self, EngineError> {
+        let model = model.into();
+        model.check()?;
+        let kernel = kernels::available().swap_remove(0);
+        Self::with_kernel(model, kernel)
+    }
+
+    /// As [`Engine::new`], with a given kernel.
+    fn with_kernel(model: Arc<Model>, kernel: Box<dyn Kernel>) -> Result<Self, EngineError> {
+        let plan = Plan::new(&model, &*kernel)?;
+        let input = InputQuantizer::new(&model);
+        Ok(Engine { model, kernel, plan, input })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Name of the kernel that was chosen.
+    pub fn kernel_name(&self) -> &'static str {
+        self.kernel.name()
+    }
+
+    /// Shape of one input sample.
+    pub fn input_shape(&self) -> Shape {
+        self.model.input_shape()
+    }
+
+    /// Values of one output sample.
+    pub fn output_len(&self) -> usize {
+        self.model.output_shape().len()
+    }
+
+    /// Whether [`Engine::run_u8`] works: the model has a normalization.
+    pub fn accepts_bytes(&self) -> bool {
+        self.input.accepts_bytes()
+    }
+
+    /// Memory for one thread's runs.
+    pub fn scratch(&self) -> Scratch {
+        self.plan.scratch()
+    }
+
+    /// Replays a certificate of this engine's model.
+    pub fn verify(&self, certificate: &Certificate) -> Result<Report, Mismatch<RunError>> {
+        let mut scratch = self.scratch();
+        certificate.verify(&self.model, |codes| self.trace(&mut scratch, codes))
+    }
+
+    /// Runs one sample of NHWC codes and keeps every tensor.
+    pub fn trace(&self, scratch: &mut Scratch, codes: &[i32]) -> Result<Trace, RunError> {
+        run::trace(self, scratch, codes)
+    }
+}

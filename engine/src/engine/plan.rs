@@ -1,0 +1,134 @@
+//! What is fixed when a model is loaded: the steps, in order, and where every tensor lies.
+//!
+//! Two tensors share memory only if one is dead before the other is written; no step writes over what it reads.
+
+use super::arena::{Place, Scratch, Size, Width};
+use super::{EngineError, MEMORY_LIMIT};
+use crate::kernels::pool::Geometry;
+use crate::kernels::requantize::Rule;
+use crate::kernels::{ConvLayer, Kernel, PreparedConv, elementwise};
+use crate::model::{Add, Model, Node, Op};
+
+/// Elements that places are aligned to.
+const ALIGNMENT: usize = 64;
+
+/// Steps and places.
+pub(super) struct Plan {
+    /// One a node.
+    pub(super) steps: Vec<Step>,
+    /// One a tensor.
+    pub(super) places: Vec<Place>,
+    /// Memory in all.
+    pub(super) size: Size,
+}
+
+/// One node, ready to run.
+pub(super) struct Step {
+    pub(super) inputs: Vec<Place>,
+    pub(super) output: Place,
+    pub(super) action: Action,
+}
+
+/// What a step does.
+pub(super) enum Action {
+    Conv(Box<dyn PreparedConv>),
+    Add(Add),
+    Affine(Rule),
+    MaxPool(Geometry),
+    AvgPool(Geometry, Rule),
+    Lut(Box<[i16; 256]>),
+    /// Channels of each operand.
+    Concat(Vec<usize>),
+}
+
+impl Plan {
+    /// Plans a checked model.
+    pub(super) fn new(model: &Model, kernel: &dyn Kernel) -> Result<Self, EngineError> {
+        let (places, arenas) = place_tensors(model);
+        let mut size = Size { arenas, ..Size::default() };
+        if size.bytes() > MEMORY_LIMIT {
+            return Err(EngineError::Memory { needed: size.bytes() });
+        }
+        let mut steps = Vec::with_capacity(model.nodes.len());
+        for node in &model.nodes {
+            let action = action(model, node, kernel);
+            if let Action::Conv(conv) = &action {
+                size.workspace = size.workspace.max(conv.workspace());
+            }
+            let inputs = node.inputs.iter().map(|id| places[id.0 as usize]).collect();
+            steps.push(Step { inputs, output: places[node.output.0 as usize], action });
+        }
+        if size.bytes() > MEMORY_LIMIT {
+            return Err(EngineError::Memory { needed: size.bytes() });
+        }
+        Ok(Plan { steps, places, size })
+    }
+
+    /// Memory for one thread.
+    pub(super) fn scratch(&self) -> Scratch {
+        let mut scratch = Scratch::default();
+        scratch.fit(&self.size);
+        scratch
+    }
+}
+
+fn action(model: &Model, node: &Node, kernel: &dyn Kernel) -> Action {
+    let output = model.tensor(node.output).shape;
+    let x = model.tensor(node.inputs[0]);
+    let geometry = |window| Geometry { window, input: x.shape, output };
+    match &node.op {
+        Op::Conv(conv) => Action::Conv(kernel.prepare(&ConvLayer { conv, input: x.shape, output })),
+        Op::Add(add) => Action::Add(*add),
+        Op::Affine(rule) => Action::Affine(Rule::new(rule)),
+        Op::MaxPool(window) => Action::MaxPool(geometry(*window)),
+        Op::AvgPool(window, rule) => Action::AvgPool(geometry(*window), Rule::new(rule)),
+        Op::Lut(table) => Action::Lut(Box::new(elementwise::by_byte(table, x.format.range().0))),
+        Op::Concat => {
+            Action::Concat(node.inputs.iter().map(|&id| model.tensor(id).shape.c as usize).collect())
+        }
+    }
+}
+
+/// A tensor that is alive, while places are given out.
+struct Living {
+    place: Place,
+    last_read: usize,
+}
+
+/// First fit, in the order in which tensors are written.
+fn place_tensors(model: &Model) -> (Vec<Place>, [usize; 3]) {
+    let count = model.nodes.len();
+    let mut last_read: Vec<usize> = vec![0; model.tensors.len()];
+    for (index, node) in model.nodes.iter().enumerate() {
+        last_read[node.output.0 as usize] = index;
+        for id in &node.inputs {
+            last_read[id.0 as usize] = index;
+        }
+    }
+    last_read[model.output.tensor.0 as usize] = count;
+    let nowhere = Place { width: Width::Signed, offset: 0, len: 0 };
+    let mut places = vec![nowhere; model.tensors.len()];
+    let mut arenas = [0usize; 3];
+    // Sorted by offset.
+    let mut living: Vec<Living> = Vec::new();
+    let written = model.nodes.iter().enumerate().map(|(index, node)| (index, node.output));
+    for (now, id) in std::iter::once((0, model.input.tensor)).chain(written) {
+        living.retain(|tensor| tensor.last_read >= now);
+        let tensor = model.tensor(id);
+        let (width, len) = (Width::of(tensor.format), tensor.shape.len());
+        let mut offset = 0;
+        for other in living.iter().filter(|other| other.place.width.arena() == width.arena()) {
+            if offset + len <= other.place.offset {
+                break;
+            }
+            offset = offset.max((other.place.offset + other.place.len).next_multiple_of(ALIGNMENT));
+        }
+        let place = Place { width, offset, len };
+        let arena = &mut arenas[width.arena()];
+        *arena = (*arena).max(offset + len);
+        let position = living.partition_point(|other| other.place.offset <= offset);
+        living.insert(position, Living { place, last_read: last_read[id.0 as usize] });
+        places[id.0 as usize] = place;
+    }
+    (places, arenas)
+}

@@ -1,0 +1,82 @@
+//! Fast execution of single operations, exact on every machine.
+//!
+//! A [`Kernel`] value is the proof that this CPU can run it; one is chosen when an engine is built. It turns each
+//! convolution into a [`PreparedConv`], whose weights lie in the kernel's own panels. Everything else is shared, in
+//! `elementwise`, `pool` and `requantize`. No kernel saturates in between: all equal `reference`.
+
+pub(crate) mod codes;
+pub(crate) mod elementwise;
+pub(crate) mod generic;
+pub(crate) mod pool;
+pub(crate) mod requantize;
+
+use codes::{Codes, CodesMut};
+
+use crate::model::{Conv, Shape};
+
+/// How to execute convolutions on one kind of CPU.
+pub(crate) trait Kernel: Send + Sync {
+    /// The kernel, if this CPU can run it.
+    fn new() -> Option<Self>
+    where
+        Self: Sized;
+
+    /// Name for people and logs.
+    fn name(&self) -> &'static str;
+
+    /// Repacks a checked convolution for this kernel.
+    fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv>;
+}
+
+/// A checked convolution and the shapes it works on.
+pub(crate) struct ConvLayer<'m> {
+    /// The layer.
+    pub(crate) conv: &'m Conv,
+    /// Shape of the input.
+    pub(crate) input: Shape,
+    /// Shape of the output, and of the residual operand.
+    pub(crate) output: Shape,
+}
+
+/// A convolution ready to run.
+pub(crate) trait PreparedConv: Send + Sync {
+    /// What [`PreparedConv::run`] needs; the contents do not matter.
+    fn workspace(&self) -> WorkspaceSize;
+
+    /// Runs one sample: all of `out` is written.
+    fn run(&self, x: Codes, residual: Option<Codes>, out: CodesMut, workspace: &mut Workspace);
+}
+
+/// Elements of each type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct WorkspaceSize {
+    /// 16-bit elements.
+    pub(crate) words: usize,
+    /// 32-bit elements.
+    pub(crate) sums: usize,
+}
+
+impl WorkspaceSize {
+    /// Enough for both.
+    pub(crate) fn max(self, other: Self) -> Self {
+        WorkspaceSize { words: self.words.max(other.words), sums: self.sums.max(other.sums) }
+    }
+}
+
+/// Memory for the duration of one operation.
+#[derive(Debug, Default)]
+pub(crate) struct Workspace {
+    /// 16-bit elements.
+    pub(crate) words: Vec<i16>,
+    /// 32-bit elements.
+    pub(crate) sums: Vec<i32>,
+}
+
+/// Every kernel that this CPU can run, the best first; the portable one is always the last.
+pub(crate) fn available() -> Vec<Box<dyn Kernel>> {
+    [boxed::<generic::Generic>()].into_iter().flatten().collect()
+}
+
+fn boxed<K: Kernel + 'static>() -> Option<Box<dyn Kernel>> {
+    Some(Box::new(K::new()?))
+}

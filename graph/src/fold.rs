@@ -16,25 +16,31 @@ impl BatchNorm {
         Self { scale, shift, mean: vec![0.0; channels], variance: vec![1.0; channels], epsilon: 0.0 }
     }
 
-    /// Whether it only adds.
-    fn is_shift(&self) -> bool {
-        (0..self.scale.len()).all(|channel| self.affine(channel).0 == 1.0)
+    /// Whether it is one of [`from_affine`](Self::from_affine)'s: no statistics.
+    fn is_plain(&self) -> bool {
+        self.epsilon == 0.0
+            && self.mean.iter().all(|&mean| mean == 0.0)
+            && self.variance.iter().all(|&v| v == 1.0)
     }
 }
 
 impl Network {
-    /// Multiplies each batch normalization into the convolution or fully connected layer before it, where nothing else
-    /// reads that layer's output. Returns how many were folded.
+    /// Multiplies each batch normalization into the convolution, fully connected layer or normalization before it, where
+    /// nothing else reads that layer's output. Returns how many were folded.
     pub fn fold_batch_norms(&mut self) -> usize {
-        self.fold_where(|_| true)
+        self.fold_where(|_, _| true)
     }
 
-    /// [`fold_batch_norms`](Self::fold_batch_norms) for those that only add: they become biases, and no weight changes.
-    pub(crate) fn fold_biases(&mut self) -> usize {
-        self.fold_where(BatchNorm::is_shift)
+    /// Joins sums and products with constants to each other and, where no weight changes, to the layer before: a sum
+    /// becomes its bias.
+    pub(crate) fn fold_constants(&mut self) -> usize {
+        self.fold_where(|before, norm| match before {
+            Op::BatchNorm(before) => before.is_plain() && norm.is_plain(),
+            _ => norm.is_plain() && norm.scale.iter().all(|&factor| factor == 1.0),
+        })
     }
 
-    fn fold_where(&mut self, wanted: impl Fn(&BatchNorm) -> bool) -> usize {
+    fn fold_where(&mut self, wanted: impl Fn(&Op, &BatchNorm) -> bool) -> usize {
         let mut readers = vec![0usize; self.values.len()];
         let mut writer = vec![None; self.values.len()];
         for value in self.layers.iter().flat_map(|layer| &layer.inputs).chain([&self.output]) {
@@ -47,7 +53,8 @@ impl Network {
         for index in 0..self.layers.len() {
             let Op::BatchNorm(norm) = &self.layers[index].op else { continue };
             let &[input] = self.layers[index].inputs.as_slice() else { continue };
-            let Some(before) = writer[input.0].filter(|_| readers[input.0] == 1 && wanted(norm)) else {
+            let before = writer[input.0].filter(|_| readers[input.0] == 1);
+            let Some(before) = before.filter(|&before| wanted(&self.layers[before].op, norm)) else {
                 continue;
             };
             let norm = norm.clone();
@@ -104,6 +111,10 @@ fn absorb(op: &mut Op, norm: &BatchNorm) -> bool {
     let (weight, bias) = match op {
         Op::Conv(conv) => (&mut conv.weight, &mut conv.bias),
         Op::Linear(linear) => (&mut linear.weight, &mut linear.bias),
+        Op::BatchNorm(before) if before.scale.len() == norm.scale.len() => {
+            *before = compose(before, norm);
+            return true;
+        }
         _ => return false,
     };
     let filters = norm.scale.len();
@@ -124,4 +135,14 @@ fn absorb(op: &mut Op, norm: &BatchNorm) -> bool {
     }
     *bias = Some(folded);
     true
+}
+
+/// One normalization for two, the first one's output being the second one's input.
+fn compose(first: &BatchNorm, second: &BatchNorm) -> BatchNorm {
+    let both = |channel| {
+        let ((a, b), (c, d)) = (first.affine(channel), second.affine(channel));
+        ((a * c) as f32, (b * c + d) as f32)
+    };
+    let (scale, shift) = (0..first.scale.len()).map(both).unzip();
+    BatchNorm::from_affine(scale, shift)
 }

@@ -67,7 +67,7 @@ pub fn import(bundle: &Bundle<'_>) -> Result<Network, ImportError> {
     }
     let structure = structure::Structure::read(graph)?;
     let mut network = lower::lower(&model, graph, &structure, bundle)?;
-    network.fold_biases();
+    network.fold_constants();
     network.prune();
     network.check().map_err(ImportError::Graph)?;
     Ok(network)

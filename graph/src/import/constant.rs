@@ -86,7 +86,10 @@ pub(super) fn read(tensor: &TensorProto, files: &BTreeMap<String, &[u8]>) -> Res
         data_type::BOOL => 1,
         0 => return Err(fault("no element type".to_owned())),
         other => {
-            return Err(Fault::Type(format!("constant `{name}` has element type {}", data_type::name(other))));
+            return Err(Fault::Type(format!(
+                "constant `{name}` has element type {}",
+                data_type::name(other)
+            )));
         }
     };
     let bytes = match tensor.data_location.unwrap_or_default() {

@@ -108,26 +108,80 @@ fn slice(call: &Call<'_>) -> Result<Constant, Refusal> {
     let Some(Slot::Constant(data)) = call.operand(0) else {
         return Err("operand 0 is missing".to_owned().into());
     };
-    let Some(numbers) = data.integers().filter(|_| data.shape.len() == 1) else {
+    if data.integers().is_none() {
         return unsupported("it slices something else than a shape");
-    };
-    let one = |index: usize, default: i64| -> Result<i64, Refusal> {
-        let Some(constant) = call.constant(index)? else { return Ok(default) };
-        match known(constant)?[..] {
-            [number] => Ok(number),
-            _ => Err(Refusal::Malformed(format!("operand {index} is not one number"))),
-        }
-    };
-    let rank = numbers.len() as i64;
-    let bound =
-        |value: i64| (if value < 0 { value.saturating_add(rank) } else { value }).clamp(0, rank) as usize;
-    let (start, end) = (bound(one(1, 0)?), bound(one(2, i64::MAX)?));
-    axis_of(one(3, 0)?, 1)?;
-    if one(4, 1)? != 1 {
-        return unsupported("a step other than 1");
     }
-    let part = numbers.get(start..end).unwrap_or_default().to_vec();
-    Ok(integers(vec![part.len()], part))
+    let cuts = Cut::of(call, data.shape.len())?;
+    let mut sliced = Constant::clone(data);
+    for cut in &cuts {
+        sliced = cut.apply(&sliced)?;
+    }
+    Ok(sliced)
+}
+
+/// What a `Slice` takes along one axis.
+pub(super) struct Cut {
+    pub(super) axis: usize,
+    pub(super) start: i64,
+    pub(super) end: i64,
+    pub(super) step: i64,
+}
+
+impl Cut {
+    /// The operands of a `Slice` of a value with `rank` axes: at most one cut an axis.
+    pub(super) fn of(call: &Call<'_>, rank: usize) -> Result<Vec<Self>, Refusal> {
+        let numbers = |index: usize| -> Result<Option<Vec<i64>>, Refusal> {
+            call.constant(index)?.map(|constant| known(constant)).transpose()
+        };
+        let (Some(starts), Some(ends)) = (numbers(1)?, numbers(2)?) else {
+            return Err("starts or ends are missing".to_owned().into());
+        };
+        let axes = numbers(3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+        let steps = numbers(4)?.unwrap_or_else(|| vec![1; starts.len()]);
+        if ends.len() != starts.len() || axes.len() != starts.len() || steps.len() != starts.len() {
+            return Err("starts, ends, axes and steps of different lengths".to_owned().into());
+        }
+        let mut seen = vec![false; rank];
+        let mut cuts = Vec::with_capacity(starts.len().min(rank));
+        for (index, &axis) in axes.iter().enumerate() {
+            let axis = axis_of(axis, rank)?;
+            if std::mem::replace(&mut seen[axis], true) || steps[index] == 0 {
+                return Err("an axis is given twice, or a step is 0".to_owned().into());
+            }
+            cuts.push(Self { axis, start: starts[index], end: ends[index], step: steps[index] });
+        }
+        Ok(cuts)
+    }
+
+    fn apply(&self, constant: &Constant) -> Result<Constant, Refusal> {
+        let Some(numbers) = constant.integers() else {
+            return unsupported("it slices something else than a shape");
+        };
+        let extent = constant.shape[self.axis];
+        let inner: usize = constant.shape[self.axis + 1..].iter().product();
+        let mut shape = constant.shape.clone();
+        let rows = self.rows(extent);
+        shape[self.axis] = rows.len();
+        let blocks = numbers.chunks_exact((extent * inner).max(1));
+        let picked =
+            blocks.flat_map(|block| rows.iter().flat_map(move |row| &block[row * inner..(row + 1) * inner]));
+        Ok(integers(shape, picked.copied().collect()))
+    }
+
+    /// Positions that are taken of an axis, in order.
+    fn rows(&self, extent: usize) -> Vec<usize> {
+        let length = extent as i64;
+        let (low, high) = if self.step > 0 { (0, length) } else { (-1, length - 1) };
+        let bound = |at: i64| (if at < 0 { at.saturating_add(length) } else { at }).clamp(low, high);
+        let (start, end) = (bound(self.start), bound(self.end));
+        let mut rows = Vec::new();
+        let mut at = start;
+        while at >= 0 && (if self.step > 0 { at < end } else { at > end }) {
+            rows.push(at as usize);
+            at = at.saturating_add(self.step);
+        }
+        rows
+    }
 }
 
 fn product(call: &Call<'_>) -> Result<Constant, Refusal> {

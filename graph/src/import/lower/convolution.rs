@@ -60,22 +60,36 @@ impl<'a> Lowering<'a> {
         if value != 0.0 {
             return unsupported(format!("padding with {value}"));
         }
-        let [(0, 0), (0, 0), (top, bottom), (left, right)] = pads[..] else {
-            return unsupported("padding of other axes than height and width");
-        };
-        let mut added = [0; 4];
-        for (slot, pad) in added.iter_mut().zip([top, left, bottom, right]) {
-            *slot = match usize::try_from(pad) {
-                Ok(pad) if pad < 1 << 31 => pad,
-                Ok(pad) => return Err(format!("padding of {pad}").into()),
-                Err(_) => return unsupported("negative padding"),
-            };
+        match pads[..] {
+            [(0, 0), (0, 0), (top, bottom), (left, right)] => {
+                Ok(Slot::View(padded(view, [pad(top)?, pad(left)?, pad(bottom)?, pad(right)?])?))
+            }
+            [(0, 0), (before, after), (0, 0), (0, 0)] => {
+                self.more_channels(call, view, pad(before)?, pad(after)?)
+            }
+            _ => unsupported("padding of other axes than height and width, or channels"),
         }
-        let mut view = view.clone();
-        add(&mut view.padding, added)?;
-        view.shape[1] += added[0] + added[2];
-        view.shape[2] += added[1] + added[3];
-        Ok(Slot::View(view))
+    }
+
+    /// Channels of zeros before and after a value's own, as a convolution with weights of 0 and 1: the shortcut of option A.
+    fn more_channels(
+        &mut self,
+        call: &Call<'a>,
+        view: &View<'a>,
+        before: usize,
+        after: usize,
+    ) -> Result<Slot<'a>, Refusal> {
+        let input = self.settled(view)?;
+        let channels = view.shape[0];
+        let filters = channels + before + after;
+        self.charge(4 * (filters as u64).saturating_mul(channels as u64))?;
+        let mut data = vec![0.0; filters * channels];
+        for (channel, row) in data.chunks_exact_mut(channels).skip(before).take(channels).enumerate() {
+            row[channel] = 1.0;
+        }
+        let window = Window { kernel: [1, 1], stride: [1, 1], padding: [0; 4], dilation: [1, 1] };
+        let weight = Tensor { shape: vec![filters, channels, 1, 1], data };
+        self.layer(call, Op::Conv(Conv { window, groups: 1, weight, bias: None }), vec![input])
     }
 
     /// The value under a view of an image, the view's extents, and the zeros that the extents include.
@@ -88,6 +102,23 @@ impl<'a> Lowering<'a> {
         }
         Ok((view.value, [height, width], view.padding))
     }
+}
+
+fn pad(pad: i64) -> Result<usize, Refusal> {
+    match usize::try_from(pad) {
+        Ok(pad) if pad < 1 << 31 => Ok(pad),
+        Ok(pad) => Err(format!("padding of {pad}").into()),
+        Err(_) => unsupported("negative padding"),
+    }
+}
+
+/// The view of an image with zeros around it.
+fn padded<'a>(view: &View<'a>, zeros: [usize; 4]) -> Result<View<'a>, Refusal> {
+    let mut view = view.clone();
+    add(&mut view.padding, zeros)?;
+    view.shape[1] += zeros[0] + zeros[2];
+    view.shape[2] += zeros[1] + zeros[3];
+    Ok(view)
 }
 
 /// Adds padding to padding.

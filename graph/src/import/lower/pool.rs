@@ -1,7 +1,8 @@
 //! Pools and means over positions; ceil mode and padding that stands before them are resolved.
 
+use super::constants::Cut;
 use super::convolution::{add, geometry};
-use super::{Call, Lowering, Refusal, Slot, View, axis_of, known, unsupported};
+use super::{Call, Lowering, Refusal, Slot, View, axis_of, unsupported};
 use crate::network::{Op, ValueId, Window};
 
 /// How many layers back the sign of a value is looked for.
@@ -103,25 +104,13 @@ impl<'a> Lowering<'a> {
     pub(super) fn slice_view(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
         let view = call.view(0)?;
         let rank = view.shape.len() + 1;
-        let numbers = |index: usize| -> Result<Option<Vec<i64>>, Refusal> {
-            call.constant(index)?.map(|constant| known(constant)).transpose()
-        };
-        let (Some(starts), Some(ends)) = (numbers(1)?, numbers(2)?) else {
-            return Err("starts or ends are missing".to_owned().into());
-        };
-        let axes = numbers(3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
-        let steps = numbers(4)?.unwrap_or_else(|| vec![1; starts.len()]);
-        if ends.len() != starts.len() || axes.len() != starts.len() || steps.len() != starts.len() {
-            return Err("starts, ends, axes and steps of different lengths".to_owned().into());
-        }
         let mut stride = [1, 1];
-        for (((start, end), axis), step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
-            let axis = axis_of(*axis, rank)?;
+        for Cut { axis, start, end, step } in Cut::of(call, rank)? {
             let extent = if axis == 0 { i64::MAX } else { view.shape[axis - 1] as i64 };
-            let whole = *start == 0 && (*end >= extent || (axis == 0 && Some(*end) == self.batch));
+            let whole = start == 0 && (end >= extent || (axis == 0 && Some(end) == self.batch));
             match (axis, step) {
                 (_, 1) if whole => {}
-                (2 | 3, 1..=1024) if whole && rank == 4 => stride[axis - 2] = *step as usize,
+                (2 | 3, 1..=1024) if whole && rank == 4 => stride[axis - 2] = step as usize,
                 _ => return unsupported("it takes a part of a value"),
             }
         }

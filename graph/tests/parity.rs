@@ -1,0 +1,152 @@
+//! Every fixture evaluates to what ONNX Runtime made of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use dyadic_graph::{Bundle, Network, Op, Tensor, evaluate, import};
+
+/// max|Δ| may be this part of max|reference|.
+const TOLERANCE: f32 = 1e-4;
+
+/// Each fixture, and how many Conv, Linear and BatchNorm layers it has.
+const FIXTURES: [(&str, [usize; 3]); 24] = [
+    ("bottleneck_dynamo19", [12, 1, 0]),
+    ("bottleneck_script17", [12, 1, 0]),
+    ("lenet_relu_dynamo20", [2, 3, 0]),
+    ("lenet_relu_script16_one", [2, 3, 0]),
+    ("lenet_sigmoid_script20", [2, 3, 0]),
+    ("lenet_tanh_dynamo20_static", [2, 3, 0]),
+    ("lenet_tanh_script13", [2, 3, 0]),
+    ("odds_dynamo18_static", [2, 2, 3]),
+    ("odds_dynamo20", [2, 2, 3]),
+    ("odds_script13", [2, 2, 3]),
+    ("odds_script19", [2, 2, 3]),
+    ("preact_dynamo20", [3, 1, 2]),
+    ("preact_script15_static", [3, 1, 2]),
+    ("resnet_a_dynamo20", [9, 1, 0]),
+    ("resnet_a_script17", [9, 1, 0]),
+    ("resnet_dynamo18", [9, 1, 0]),
+    ("resnet_dynamo20_static", [9, 1, 0]),
+    ("resnet_script13", [15, 1, 0]),
+    ("resnext_dynamo20", [12, 1, 0]),
+    ("resnext_script18", [12, 1, 0]),
+    ("vgg_bn_dynamo20", [4, 3, 0]),
+    ("vgg_bn_script16", [4, 3, 0]),
+    ("vgg_dynamo18", [4, 3, 0]),
+    ("vgg_script14", [4, 3, 0]),
+];
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")).join(name)
+}
+
+fn read(name: &str) -> Vec<u8> {
+    std::fs::read(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn floats(name: &str) -> Vec<f32> {
+    read(name).chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap())).collect()
+}
+
+fn network(name: &str) -> Network {
+    let model = read(&format!("{name}.onnx"));
+    let side = format!("{name}.onnx.data");
+    let data = path(&side).exists().then(|| read(&side));
+    let files: BTreeMap<String, &[u8]> = data.iter().map(|data| (side.clone(), data.as_slice())).collect();
+    import(&Bundle { model: &model, files }).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// max|Δ| over max|reference|, over all samples of a fixture.
+fn distance(name: &str, network: &Network) -> f32 {
+    let (inputs, outputs) = (floats(&format!("{name}.input")), floats(&format!("{name}.output")));
+    let shape = network.shape(network.input).to_vec();
+    let sample = shape.iter().product();
+    let actual: Vec<f32> = inputs
+        .chunks_exact(sample)
+        .flat_map(|data| {
+            let input = Tensor { shape: shape.clone(), data: data.to_vec() };
+            evaluate(network, &input).unwrap_or_else(|error| panic!("{name}: {error}")).data
+        })
+        .collect();
+    assert_eq!(actual.len(), outputs.len(), "{name}");
+    let largest = |numbers: &mut dyn Iterator<Item = f32>| numbers.fold(0.0f32, |most, x| most.max(x.abs()));
+    let delta = largest(&mut actual.iter().zip(&outputs).map(|(a, b)| a - b));
+    delta / largest(&mut outputs.iter().copied())
+}
+
+fn count(network: &Network, op: &str) -> usize {
+    network.layers.iter().filter(|layer| layer.op.name() == op).count()
+}
+
+#[test]
+fn every_fixture_equals_onnx_runtime() {
+    for (name, _) in FIXTURES {
+        let distance = distance(name, &network(name));
+        println!("{name}: {distance:.2e}");
+        assert!(distance <= TOLERANCE, "{name}: {distance:e}");
+    }
+}
+
+#[test]
+fn every_fixture_has_its_layers_and_no_others() {
+    for (name, expected) in FIXTURES {
+        let network = network(name);
+        network.check().unwrap();
+        assert_eq!(
+            ["Conv", "Linear", "BatchNorm"].map(|op| count(&network, op)),
+            expected,
+            "{name}\n{network}"
+        );
+    }
+}
+
+#[test]
+fn every_onnx_file_of_the_folder_is_a_fixture() {
+    let mut files: Vec<String> = std::fs::read_dir(path(""))
+        .unwrap()
+        .filter_map(|entry| Some(entry.unwrap().file_name().to_str()?.strip_suffix(".onnx")?.to_owned()))
+        .collect();
+    files.sort();
+    assert_eq!(files, FIXTURES.map(|(name, _)| name));
+}
+
+#[test]
+fn folding_batch_norms_keeps_the_outputs() {
+    for (name, _) in FIXTURES {
+        let mut network = network(name);
+        let before = count(&network, "BatchNorm");
+        let folded = network.fold_batch_norms();
+        assert_eq!(count(&network, "BatchNorm"), before - folded);
+        network.check().unwrap();
+        let distance = distance(name, &network);
+        assert!(distance <= TOLERANCE, "{name}: {distance:e}");
+    }
+    let mut odds = network("odds_dynamo20");
+    assert_eq!(odds.fold_batch_norms(), 1, "the product after the dilated convolution");
+}
+
+#[test]
+fn both_exporters_give_one_network() {
+    for (a, b) in [("bottleneck_dynamo19", "bottleneck_script17"), ("odds_dynamo20", "odds_script13")] {
+        let shapes = |name: &str| {
+            let network = network(name);
+            let layer = |layer: &dyadic_graph::Layer| (layer.op.name(), network.shape(layer.output).to_vec());
+            network.layers.iter().map(layer).collect::<Vec<_>>()
+        };
+        assert_eq!(shapes(a), shapes(b));
+    }
+}
+
+#[test]
+fn ceil_mode_becomes_padding() {
+    let network = network("odds_dynamo20");
+    let pools: Vec<_> = network
+        .layers
+        .iter()
+        .filter_map(|layer| match &layer.op {
+            Op::MaxPool(window) => Some(window.padding),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(pools, [[0, 0, 1, 1]]);
+}

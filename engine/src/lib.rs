@@ -11,6 +11,8 @@ mod kernels;
 pub mod model;
 pub mod quantize;
 pub mod reference;
+#[doc(hidden)]
+pub mod testing;
 
 pub use artifact::{Artifact, ArtifactError};
 pub use certificate::Certificate;

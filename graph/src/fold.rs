@@ -50,7 +50,7 @@ impl Network {
             writer[layer.output.0] = Some(index);
         }
         let mut folded = vec![false; self.layers.len()];
-        for index in 0..self.layers.len() {
+        for (index, done) in folded.iter_mut().enumerate() {
             let Op::BatchNorm(norm) = &self.layers[index].op else { continue };
             let &[input] = self.layers[index].inputs.as_slice() else { continue };
             let before = writer[input.0].filter(|_| readers[input.0] == 1);
@@ -62,7 +62,7 @@ impl Network {
                 let output = self.layers[index].output;
                 self.layers[before].output = output;
                 writer[output.0] = Some(before);
-                folded[index] = true;
+                *done = true;
             }
         }
         let count = folded.iter().filter(|&&folded| folded).count();

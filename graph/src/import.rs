@@ -70,6 +70,9 @@ pub fn import(bundle: &Bundle<'_>) -> Result<Network, ImportError> {
     network.fold_constants();
     network.prune();
     network.check().map_err(ImportError::Graph)?;
+    if let Some(layer) = network.layers.iter().find(|layer| !layer.op.is_finite()) {
+        return Err(ImportError::Graph(format!("layer `{}` has weights that overflow", layer.name)));
+    }
     Ok(network)
 }
 

@@ -100,8 +100,8 @@ pub struct AttributeProto {
     #[prost(bytes = "vec", optional, tag = "4")]
     pub s: Option<Vec<u8>>,
     /// Of type TENSOR.
-    #[prost(message, optional, tag = "5")]
-    pub t: Option<TensorProto>,
+    #[prost(message, optional, boxed, tag = "5")]
+    pub t: Option<Box<TensorProto>>,
     /// Of type GRAPH; undecoded.
     #[prost(bytes = "vec", optional, tag = "6")]
     pub g: Option<Vec<u8>>,

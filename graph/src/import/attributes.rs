@@ -18,6 +18,16 @@ impl<'a> Attributes<'a> {
         }
     }
 
+    /// Refuses attributes that the operator does not have: they would change what it means.
+    pub(super) fn only(self, op: &str) -> Result<(), String> {
+        let known = attributes_of(op).unwrap_or_default();
+        let mut names = self.0.iter().map(|attribute| attribute.name.as_deref().unwrap_or_default());
+        match names.find(|name| !known.contains(name)) {
+            Some(name) => Err(format!("{op} has no attribute `{name}`")),
+            None => Ok(()),
+        }
+    }
+
     /// Whether there is one.
     pub(super) fn has(self, name: &str) -> bool {
         self.0.iter().any(|attribute| attribute.name.as_deref() == Some(name))
@@ -36,6 +46,11 @@ impl<'a> Attributes<'a> {
         let value =
             self.find(name, attribute_type::FLOAT)?.map_or(default, |found| found.f.unwrap_or_default());
         if value.is_finite() { Ok(value) } else { Err(format!("attribute `{name}` is {value}")) }
+    }
+
+    /// A float that may be infinite or NaN.
+    pub(super) fn any_float(self, name: &str) -> Result<Option<f32>, String> {
+        Ok(self.find(name, attribute_type::FLOAT)?.map(|found| found.f.unwrap_or_default()))
     }
 
     pub(super) fn flag(self, name: &str) -> Result<bool, String> {
@@ -62,7 +77,7 @@ impl<'a> Attributes<'a> {
     }
 
     pub(super) fn tensor(self, name: &str) -> Result<Option<&'a TensorProto>, String> {
-        Ok(self.find(name, attribute_type::TENSOR)?.and_then(|attribute| attribute.t.as_ref()))
+        Ok(self.find(name, attribute_type::TENSOR)?.and_then(|attribute| attribute.t.as_deref()))
     }
 
     /// Two extents, rows and columns, each at least `least`; `default` where the attribute is absent.
@@ -94,4 +109,42 @@ pub(super) fn extent(name: &str, value: i64, least: i64) -> Result<usize, String
     u32::try_from(value)
         .map(|value| value as usize)
         .map_err(|_| format!("attribute `{name}` holds {value}, over 2³²"))
+}
+
+/// The attributes that a supported operator has in opsets 13 to 20; `None` for an operator that is not supported.
+pub(super) fn attributes_of(op: &str) -> Option<&'static [&'static str]> {
+    Some(match op {
+        "Conv" => &["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"],
+        "AveragePool" => {
+            &["auto_pad", "ceil_mode", "count_include_pad", "dilations", "kernel_shape", "pads", "strides"]
+        }
+        "MaxPool" => {
+            &["auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"]
+        }
+        "BatchNormalization" => &["epsilon", "momentum", "training_mode"],
+        "Gemm" => &["alpha", "beta", "transA", "transB"],
+        "LeakyRelu" => &["alpha"],
+        "Softmax" | "Concat" | "Flatten" | "Gather" => &["axis"],
+        "Dropout" => &["seed"],
+        "Cast" => &["saturate", "to"],
+        "ReduceMean" | "ReduceProd" => &["axes", "keepdims", "noop_with_empty_axes"],
+        "Pad" => &["mode"],
+        "Reshape" => &["allowzero"],
+        "Transpose" => &["perm"],
+        "Shape" => &["end", "start"],
+        "ConstantOfShape" => &["value"],
+        "Constant" => &[
+            "sparse_value",
+            "value",
+            "value_float",
+            "value_floats",
+            "value_int",
+            "value_ints",
+            "value_string",
+            "value_strings",
+        ],
+        "Add" | "Clip" | "Div" | "GlobalAveragePool" | "Identity" | "MatMul" | "Max" | "Min" | "Mul"
+        | "Relu" | "Sigmoid" | "Slice" | "Squeeze" | "Sub" | "Tanh" | "Unsqueeze" => &[],
+        _ => return None,
+    })
 }

@@ -15,6 +15,8 @@ pub(super) struct Constant {
     pub(super) shape: Vec<usize>,
     /// Row-major.
     pub(super) data: Data,
+    /// The first float that is NaN or infinite.
+    pub(super) not_finite: Option<f32>,
 }
 
 /// Elements.
@@ -39,6 +41,14 @@ pub(super) enum Fault {
 }
 
 impl Constant {
+    pub(super) fn new(shape: Vec<usize>, data: Data) -> Self {
+        let not_finite = match &data {
+            Data::Floats(data) => data.iter().copied().find(|x| !x.is_finite()),
+            Data::Integers(_) => None,
+        };
+        Self { shape, data, not_finite }
+    }
+
     /// Bytes of its elements in memory.
     pub(super) fn memory(&self) -> u64 {
         let bytes = match &self.data {
@@ -125,7 +135,7 @@ pub(super) fn read(tensor: &TensorProto, files: &BTreeMap<String, &[u8]>) -> Res
             }
         }
     };
-    Ok(Constant { shape, data })
+    Ok(Constant::new(shape, data))
 }
 
 fn shape(dims: &[i64]) -> Result<Vec<usize>, String> {

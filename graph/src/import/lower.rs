@@ -5,6 +5,8 @@
 //! and lowering goes on behind it, so that one error names all of it.
 
 mod arithmetic;
+mod boundary;
+mod call;
 mod constants;
 mod convolution;
 mod linear;
@@ -15,13 +17,14 @@ mod unary;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::attributes::Attributes;
-use super::constant::{self, Constant, Fault, MAX_RANK, Number};
+use super::attributes::{Attributes, attributes_of};
+use super::constant::{self, Constant, Fault, MAX_RANK};
 use super::error::{ImportError, Unsupported};
 use super::structure::{Structure, fault, label};
-use super::{Bundle, MAX_VALUE_ELEMENTS, OPSETS};
+use super::{Bundle, MAX_VALUE_ELEMENTS};
 use crate::network::{Layer, Network, Op, Value, ValueId};
-use crate::onnx::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, data_type};
+use crate::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
+use call::{Call, axis_of, known};
 
 /// Constants and weights may take this many bytes a byte of the bundle, and [`MEMORY_ALLOWANCE`].
 const MEMORY_FACTOR: u64 = 12;
@@ -64,14 +67,6 @@ impl From<String> for Refusal {
 
 fn unsupported<T>(reason: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::Unsupported(reason.into()))
-}
-
-/// One node with its operands.
-struct Call<'a> {
-    node: &'a NodeProto,
-    op: &'a str,
-    attributes: Attributes<'a>,
-    operands: Vec<Option<Slot<'a>>>,
 }
 
 struct Lowering<'a> {
@@ -122,11 +117,20 @@ pub(super) fn lower<'a>(
         memory_limit: bundle_bytes.saturating_mul(MEMORY_FACTOR).saturating_add(MEMORY_ALLOWANCE),
     };
     lowering.opsets(model);
-    lowering.boundaries()?;
-    for &node in &structure.nodes {
-        lowering.node(node)?;
+    if lowering.unsupported.is_empty() {
+        lowering.boundaries()?;
+        for &node in &structure.nodes {
+            lowering.node(node)?;
+        }
+        return lowering.finish();
     }
-    lowering.finish()
+    // What the nodes' operands and attributes mean is not known; which operators there are is.
+    for &node in &structure.nodes {
+        if !is_supported(node) {
+            lowering.refuse_node(node, UNKNOWN_OPERATOR.to_owned());
+        }
+    }
+    Err(ImportError::Unsupported(lowering.unsupported))
 }
 
 impl<'a> Lowering<'a> {
@@ -135,104 +139,24 @@ impl<'a> Lowering<'a> {
         self.unsupported.push(Unsupported { node: None, op, domain, reason: reason.into() });
     }
 
-    fn opsets(&mut self, model: &ModelProto) {
-        let ours = |domain: Option<&str>| matches!(domain, None | Some("" | "ai.onnx"));
-        let version =
-            model.opset_import.iter().find(|set| ours(set.domain.as_deref())).and_then(|set| set.version);
-        match version {
-            Some(version) if OPSETS.contains(&version) => {}
-            Some(version) => self.refuse_model(format!(
-                "opset {version}; opsets {} to {} are read",
-                OPSETS.start(),
-                OPSETS.end()
-            )),
-            None => self.refuse_model("no ONNX operator set is declared"),
-        }
-    }
-
-    /// The graph's input and output.
-    fn boundaries(&mut self) -> Result<(), ImportError> {
-        if !self.graph.sparse_initializer.is_empty() {
-            self.refuse_model("sparse constants");
-        }
-        let names = |infos: &mut dyn Iterator<Item = &ValueInfoProto>| {
-            infos
-                .map(|info| format!("`{}`", info.name.as_deref().unwrap_or_default()))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        if self.structure.inputs.len() != 1 {
-            let list = names(&mut self.structure.inputs.iter().copied());
-            self.refuse_model(format!("{} inputs ({list}); one is supported", self.structure.inputs.len()));
-        }
-        if self.graph.output.len() != 1 {
-            let list = names(&mut self.graph.output.iter());
-            self.refuse_model(format!("{} outputs ({list}); one is supported", self.graph.output.len()));
-        }
-        for &input in &self.structure.inputs {
-            let name = input.name.as_deref().unwrap_or_default();
-            let slot = match self.input_shape(input)? {
-                Ok(shape) => {
-                    let value = self.value(name, shape.clone());
-                    Slot::View(View { value, shape, padding: [0; 4], origin: (name, name) })
-                }
-                Err(reason) => {
-                    self.refuse_model(format!("input `{name}`: {reason}"));
-                    Slot::Unknown
-                }
-            };
-            self.slots.insert(name, slot);
-        }
-        Ok(())
-    }
-
-    /// The input's shape without the batch axis; inside, why it is not supported.
-    fn input_shape(&mut self, input: &ValueInfoProto) -> Result<Result<Vec<usize>, String>, ImportError> {
-        let name = input.name.as_deref().unwrap_or_default();
-        let Some(tensor) = input.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref()) else {
-            return Ok(Err("not a tensor".to_owned()));
-        };
-        let kind = tensor.elem_type.unwrap_or_default();
-        if kind != data_type::FLOAT {
-            return Ok(Err(format!("element type {}; FLOAT is supported", data_type::name(kind))));
-        }
-        let dims = tensor.shape.as_ref().map_or(&[][..], |shape| &shape.dim);
-        if let Some(wrong) = dims.iter().filter_map(|dim| dim.dim_value).find(|&extent| extent < 1) {
-            return Err(ImportError::Graph(format!("input `{name}` has an extent of {wrong}")));
-        }
-        let [batch, sample @ ..] = dims else { return Ok(Err("no shape".to_owned())) };
-        self.batch = batch.dim_value;
-        if sample.len() != 3 && sample.len() != 1 {
-            let rank = dims.len();
-            return Ok(Err(format!(
-                "rank {rank}; [N, channels, height, width] and [N, features] are supported"
-            )));
-        }
-        let extents: Option<Vec<usize>> =
-            sample.iter().map(|dim| usize::try_from(dim.dim_value?).ok()).collect();
-        let Some(extents) = extents else {
-            return Ok(Err("an extent other than the batch is not fixed".to_owned()));
-        };
-        check_size(name, &extents)?;
-        Ok(Ok(extents))
+    fn refuse_node(&mut self, node: &NodeProto, reason: String) {
+        self.unsupported.push(Unsupported {
+            node: Some(label(node).to_owned()),
+            op: node.op_type.clone().unwrap_or_default(),
+            domain: node.domain.clone().unwrap_or_default(),
+            reason,
+        });
     }
 
     fn node(&mut self, node: &'a NodeProto) -> Result<(), ImportError> {
-        let op = node.op_type.as_deref().unwrap_or_default();
-        let domain = node.domain.as_deref().unwrap_or_default();
-        let results = match self.call(node, op, domain) {
+        let results = match self.call(node) {
             Ok(slot) => vec![slot],
             Err(Refusal::Malformed(reason)) => return Err(fault(node, reason)),
             Err(Refusal::Error(error)) => return Err(error),
             Err(Refusal::Unsupported(reason)) => {
                 // Nodes behind an unsupported one have nothing to add unless they are unsupported on their own.
                 if !reason.is_empty() {
-                    self.unsupported.push(Unsupported {
-                        node: Some(label(node).to_owned()),
-                        op: op.to_owned(),
-                        domain: domain.to_owned(),
-                        reason,
-                    });
+                    self.refuse_node(node, reason);
                 }
                 node.output.iter().map(|name| self.declared(name)).collect()
             }
@@ -243,14 +167,16 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    fn call(&mut self, node: &'a NodeProto, op: &'a str, domain: &str) -> Result<Slot<'a>, Refusal> {
+    fn call(&mut self, node: &'a NodeProto) -> Result<Slot<'a>, Refusal> {
+        let op = node.op_type.as_deref().unwrap_or_default();
         let attributes = Attributes::of(node)?;
         if attributes.have_graph() {
             return unsupported("control flow");
         }
-        if !matches!(domain, "" | "ai.onnx") || !SUPPORTED.contains(&op) {
-            return unsupported("this operator is not supported");
+        if !is_supported(node) {
+            return unsupported(UNKNOWN_OPERATOR);
         }
+        attributes.only(op)?;
         let mut operands = Vec::with_capacity(node.input.len());
         for name in &node.input {
             operands.push(if name.is_empty() { None } else { Some(self.slot(name)?) });
@@ -287,7 +213,7 @@ impl<'a> Lowering<'a> {
             "Constant" | "ConstantOfShape" | "Shape" | "Gather" | "Slice" | "ReduceProd" => {
                 self.constant(call)
             }
-            _ => unsupported("this operator is not supported"),
+            _ => unsupported(UNKNOWN_OPERATOR),
         }
     }
 
@@ -436,7 +362,7 @@ impl<'a> Lowering<'a> {
                     }
                 },
                 Slot::Constant(_) | Slot::Unknown => {
-                    self.refuse_model(format!("the output `{name}` is a constant"))
+                    self.refuse_model(format!("the output `{name}` is a constant"));
                 }
             }
         }
@@ -451,81 +377,6 @@ impl<'a> Lowering<'a> {
     }
 }
 
-impl<'a> Call<'a> {
-    fn operand(&self, index: usize) -> Option<&Slot<'a>> {
-        self.operands.get(index)?.as_ref()
-    }
-
-    /// A required operand that flows through the network.
-    fn view(&self, index: usize) -> Result<&View<'a>, Refusal> {
-        match self.operand(index) {
-            Some(Slot::View(view)) => Ok(view),
-            Some(_) => unsupported(format!("operand {index} is a constant")),
-            None => Err(Refusal::Malformed(format!("operand {index} is missing"))),
-        }
-    }
-
-    /// A constant operand, if it is given.
-    fn constant(&self, index: usize) -> Result<Option<&Rc<Constant>>, Refusal> {
-        match self.operand(index) {
-            Some(Slot::Constant(constant)) => Ok(Some(constant)),
-            Some(_) => unsupported(format!("operand {index} is not a constant")),
-            None => Ok(None),
-        }
-    }
-
-    /// A required operand of constant, finite floats.
-    fn weights(&self, index: usize) -> Result<(&[usize], &[f32]), Refusal> {
-        self.optional_weights(index)?.ok_or_else(|| Refusal::Malformed(format!("operand {index} is missing")))
-    }
-
-    fn optional_weights(&self, index: usize) -> Result<Option<(&[usize], &[f32])>, Refusal> {
-        let Some(constant) = self.constant(index)? else { return Ok(None) };
-        let Some(data) = constant.floats() else {
-            return Err(Refusal::Malformed(format!(
-                "operand {index} holds integers where floats are wanted"
-            )));
-        };
-        if let Some(wrong) = data.iter().find(|x| !x.is_finite()) {
-            let name = self.node.input.get(index).map_or("", String::as_str);
-            return Err(Refusal::Malformed(format!("constant `{name}` holds {wrong}")));
-        }
-        Ok(Some((&constant.shape, data)))
-    }
-
-    /// Operand `index`, or the attribute that held the same before it became an operand.
-    fn axes(&self, index: usize, attribute: &str) -> Result<Option<Vec<i64>>, Refusal> {
-        if let Some(axes) = self.attributes.ints(attribute)? {
-            return Ok(Some(axes.to_vec()));
-        }
-        let Some(constant) = self.constant(index)? else { return Ok(None) };
-        known(constant).map(Some)
-    }
-}
-
-/// A constant's integers where the batch size may not be among them.
-fn known(constant: &Constant) -> Result<Vec<i64>, Refusal> {
-    let Some(numbers) = constant.integers() else {
-        return Err(Refusal::Malformed("floats where integers are wanted".to_owned()));
-    };
-    numbers
-        .iter()
-        .map(|number| match number {
-            Number::Known(number) => Ok(*number),
-            Number::Batch => unsupported("it computes with the batch size"),
-        })
-        .collect()
-}
-
-/// An axis counted from the front.
-fn axis_of(axis: i64, rank: usize) -> Result<usize, Refusal> {
-    let from_front = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
-    from_front
-        .and_then(|axis| usize::try_from(axis).ok())
-        .filter(|&axis| axis < rank)
-        .ok_or_else(|| Refusal::Malformed(format!("axis {axis} of a value of rank {rank}")))
-}
-
 fn check_size(name: &str, shape: &[usize]) -> Result<(), ImportError> {
     let elements = shape.iter().fold(1u64, |product, &extent| product.saturating_mul(extent as u64));
     if elements == 0 {
@@ -538,42 +389,10 @@ fn check_size(name: &str, shape: &[usize]) -> Result<(), ImportError> {
     Ok(())
 }
 
-/// The operators that [`Lowering::dispatch`] knows.
-const SUPPORTED: [&str; 36] = [
-    "Add",
-    "AveragePool",
-    "BatchNormalization",
-    "Cast",
-    "Clip",
-    "Concat",
-    "Constant",
-    "ConstantOfShape",
-    "Conv",
-    "Div",
-    "Dropout",
-    "Flatten",
-    "Gather",
-    "Gemm",
-    "GlobalAveragePool",
-    "Identity",
-    "LeakyRelu",
-    "MatMul",
-    "Max",
-    "MaxPool",
-    "Min",
-    "Mul",
-    "Pad",
-    "ReduceMean",
-    "ReduceProd",
-    "Relu",
-    "Reshape",
-    "Shape",
-    "Sigmoid",
-    "Slice",
-    "Softmax",
-    "Squeeze",
-    "Sub",
-    "Tanh",
-    "Transpose",
-    "Unsqueeze",
-];
+const UNKNOWN_OPERATOR: &str = "this operator is not supported";
+
+/// Whether [`Lowering::dispatch`] knows the operator.
+fn is_supported(node: &NodeProto) -> bool {
+    let domain = node.domain.as_deref().unwrap_or_default();
+    matches!(domain, "" | "ai.onnx") && attributes_of(node.op_type.as_deref().unwrap_or_default()).is_some()
+}

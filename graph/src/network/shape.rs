@@ -1,6 +1,6 @@
 //! Output shapes from input shapes, for every operation: the one place that knows them.
 
-use super::{Network, Op, Window};
+use super::{Network, Op, Tensor, Window};
 
 impl Window {
     /// Output extents for an input of `height` × `width`; `None` if no window fits, a stride or kernel is 0, or a number
@@ -48,6 +48,7 @@ impl Op {
                         conv.groups, conv.weight.shape
                     ));
                 }
+                full(&conv.weight)?;
                 bias_length(conv.bias.as_deref(), filters)?;
                 let [height, width] = windows(conv.window, height, width)?;
                 Ok(vec![filters, height, width])
@@ -65,6 +66,7 @@ impl Op {
                         linear.weight.shape
                     ));
                 }
+                full(&linear.weight)?;
                 bias_length(linear.bias.as_deref(), outputs)?;
                 Ok(vec![outputs])
             }
@@ -105,6 +107,24 @@ impl Op {
             }
             Self::GlobalAvgPool => image(one(inputs)?).map(|[channels, ..]| vec![channels, 1, 1]),
             Self::Flatten => Ok(vec![one(inputs)?.iter().product()]),
+        }
+    }
+}
+
+impl Op {
+    /// Whether every weight, bias and statistic is a finite number.
+    pub fn is_finite(&self) -> bool {
+        let finite = |numbers: &[f32]| numbers.iter().all(|number| number.is_finite());
+        let biased = |weight: &Tensor, bias: &Option<Vec<f32>>| {
+            finite(&weight.data) && bias.as_deref().is_none_or(finite)
+        };
+        match self {
+            Self::Conv(conv) => biased(&conv.weight, &conv.bias),
+            Self::Linear(linear) => biased(&linear.weight, &linear.bias),
+            Self::BatchNorm(norm) => [&norm.scale, &norm.shift, &norm.mean, &norm.variance]
+                .into_iter()
+                .all(|numbers| finite(numbers)),
+            _ => true,
         }
     }
 }
@@ -165,6 +185,15 @@ fn windows(window: Window, height: usize, width: usize) -> Result<[usize; 2], St
     window.output_extents(height, width).ok_or_else(|| {
         format!("no {}×{} window fits an input of {height}×{width}", window.kernel[0], window.kernel[1])
     })
+}
+
+fn full(weight: &Tensor) -> Result<(), String> {
+    let elements = weight.shape.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
+    if elements == Some(weight.data.len()) {
+        Ok(())
+    } else {
+        Err(format!("{} weights for shape {:?}", weight.data.len(), weight.shape))
+    }
 }
 
 fn bias_length(bias: Option<&[f32]>, outputs: usize) -> Result<(), String> {

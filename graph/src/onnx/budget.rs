@@ -49,7 +49,7 @@ fn field(kind: Kind, number: u64) -> Field {
         (Kind::Model, 7) => message(Kind::Graph, size_of::<GraphProto>()),
         (Kind::Model, 8) => message(Kind::Opset, size_of::<OperatorSetIdProto>()),
         (Kind::Graph, 1) => message(Kind::Node, size_of::<NodeProto>()),
-        (Kind::Graph, 5) | (Kind::Attribute, 5) => message(Kind::Tensor, size_of::<TensorProto>()),
+        (Kind::Graph | Kind::Attribute, 5) => message(Kind::Tensor, size_of::<TensorProto>()),
         (Kind::Graph, 11..=13) => message(Kind::ValueInfo, size_of::<ValueInfoProto>()),
         (Kind::Node, 5) => message(Kind::Attribute, size_of::<AttributeProto>()),
         (Kind::Tensor, 13) => message(Kind::Entry, size_of::<StringStringEntryProto>()),
@@ -57,17 +57,32 @@ fn field(kind: Kind, number: u64) -> Field {
         (Kind::Type, 1) => message(Kind::TensorType, size_of::<TensorTypeProto>()),
         (Kind::TensorType, 2) => message(Kind::Shape, size_of::<TensorShapeProto>()),
         (Kind::Shape, 1) => message(Kind::Dimension, size_of::<DimensionProto>()),
-        (Kind::Attribute, 7 | 8) | (Kind::Tensor, 1 | 4 | 5 | 7 | 10) => Field::Numbers,
-        (Kind::Model, 2)
-        | (Kind::Opset, 1)
-        | (Kind::Graph, 2 | 15)
-        | (Kind::Node, 1..=4 | 7)
-        | (Kind::Attribute, 1 | 4 | 6 | 11)
-        | (Kind::Tensor, 8 | 9)
-        | (Kind::Entry, 1 | 2)
-        | (Kind::ValueInfo, 1)
-        | (Kind::Dimension, 2) => Field::Bytes,
+        _ if numbers(kind).contains(&number) => Field::Numbers,
+        _ if bytes(kind).contains(&number) => Field::Bytes,
         _ => Field::Skipped,
+    }
+}
+
+/// Fields of a message that hold repeated numbers.
+fn numbers(kind: Kind) -> &'static [u64] {
+    match kind {
+        Kind::Attribute => &[7, 8],
+        Kind::Tensor => &[1, 4, 5, 7, 10],
+        _ => &[],
+    }
+}
+
+/// Fields of a message that hold strings or bytes.
+fn bytes(kind: Kind) -> &'static [u64] {
+    match kind {
+        Kind::Model | Kind::Dimension => &[2],
+        Kind::Opset | Kind::ValueInfo => &[1],
+        Kind::Graph => &[2, 15],
+        Kind::Node => &[1, 2, 3, 4, 7],
+        Kind::Attribute => &[1, 4, 6, 11],
+        Kind::Tensor => &[8, 9],
+        Kind::Entry => &[1, 2],
+        Kind::Type | Kind::TensorType | Kind::Shape => &[],
     }
 }
 

@@ -121,7 +121,7 @@ impl<'a> Lowering<'a> {
             self.charge(size_of_val(part) as u64)?;
             numbers.extend_from_slice(part);
         }
-        self.folded(Constant { shape: vec![numbers.len()], data: Data::Integers(numbers) })
+        self.folded(Constant::new(vec![numbers.len()], Data::Integers(numbers)))
     }
 
     /// Constants, broadcast to one shape.
@@ -146,7 +146,7 @@ impl<'a> Lowering<'a> {
             }
             _ => return Err("operands of two types".to_owned().into()),
         };
-        Ok(Slot::Constant(Rc::new(Constant { shape, data })))
+        Ok(Slot::Constant(Rc::new(Constant::new(shape, data))))
     }
 }
 

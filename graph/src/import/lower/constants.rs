@@ -1,9 +1,9 @@
 //! Shape arithmetic and other constants, computed on import.
 
 use super::{Call, Lowering, Refusal, Slot, axis_of, known, unsupported};
-use crate::import::constant::{Constant, Data, Number};
+use crate::import::constant::{Constant, Data, MAX_RANK, Number};
 
-/// Most elements of a constant that `ConstantOfShape` makes: it writes shapes, not weights.
+/// Most elements of a constant that is filled or sliced: those are shapes, not weights.
 const MAX_FILLED: u64 = 1 << 16;
 
 impl<'a> Lowering<'a> {
@@ -28,11 +28,11 @@ impl<'a> Lowering<'a> {
             return self.decode(tensor);
         }
         let constant = if let Some(floats) = attributes.floats("value_floats")? {
-            Constant { shape: vec![floats.len()], data: Data::Floats(floats.to_vec()) }
+            Constant::new(vec![floats.len()], Data::Floats(floats.to_vec()))
         } else if let Some(ints) = attributes.ints("value_ints")? {
             integers(vec![ints.len()], ints.iter().map(|&int| Number::Known(int)).collect())
-        } else if attributes.has("value_float") {
-            Constant { shape: Vec::new(), data: Data::Floats(vec![attributes.float("value_float", 0.0)?]) }
+        } else if let Some(float) = attributes.any_float("value_float")? {
+            Constant::new(Vec::new(), Data::Floats(vec![float]))
         } else if attributes.has("value_int") {
             integers(Vec::new(), vec![Number::Known(attributes.int("value_int", 0)?)])
         } else {
@@ -48,12 +48,12 @@ impl<'a> Lowering<'a> {
             .map(|&extent| usize::try_from(extent).map_err(|_| format!("a shape with extent {extent}")))
             .collect::<Result<_, _>>()?;
         let elements = shape.iter().fold(1u64, |product, &extent| product.saturating_mul(extent as u64));
-        if elements > MAX_FILLED {
+        if elements > MAX_FILLED || shape.len() > MAX_RANK {
             return unsupported(format!("it fills {elements} elements"));
         }
         let value = match call.attributes.tensor("value")? {
             Some(tensor) => self.decode(tensor)?,
-            None => self.folded(Constant { shape: vec![1], data: Data::Floats(vec![0.0]) })?,
+            None => self.folded(Constant::new(vec![1], Data::Floats(vec![0.0])))?,
         };
         let Slot::Constant(value) = value else { return unsupported("its value is not a number") };
         let data = match &value.data {
@@ -61,12 +61,12 @@ impl<'a> Lowering<'a> {
             Data::Integers(data) if data.len() == 1 => Data::Integers(vec![data[0]; elements as usize]),
             _ => return Err("its value has not one element".to_owned().into()),
         };
-        self.folded(Constant { shape, data })
+        self.folded(Constant::new(shape, data))
     }
 }
 
 fn integers(shape: Vec<usize>, numbers: Vec<Number>) -> Constant {
-    Constant { shape, data: Data::Integers(numbers) }
+    Constant::new(shape, Data::Integers(numbers))
 }
 
 fn shape_of(call: &Call<'_>) -> Result<Constant, Refusal> {
@@ -110,6 +110,9 @@ fn slice(call: &Call<'_>) -> Result<Constant, Refusal> {
     };
     if data.integers().is_none() {
         return unsupported("it slices something else than a shape");
+    }
+    if data.elements() > MAX_FILLED as usize {
+        return unsupported(format!("it slices a constant of {} elements", data.elements()));
     }
     let cuts = Cut::of(call, data.shape.len())?;
     let mut sliced = Constant::clone(data);

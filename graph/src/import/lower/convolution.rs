@@ -10,6 +10,9 @@ impl<'a> Lowering<'a> {
         let &[filters, _, kernel_h, kernel_w] = shape else {
             return unsupported(format!("weights of shape {shape:?}; 2-D convolutions are supported"));
         };
+        if kernel_h == 0 || kernel_w == 0 {
+            return Err(format!("weights of shape {shape:?}").into());
+        }
         let kernel = call.attributes.pair("kernel_shape", 1, 0)?;
         if kernel != [0, 0] && kernel != [kernel_h, kernel_w] {
             return Err(format!("kernel_shape {kernel:?} against weights of shape {shape:?}").into());
@@ -126,7 +129,7 @@ pub(super) fn add(padding: &mut [usize; 4], more: [usize; 4]) -> Result<(), Refu
     for (sum, more) in padding.iter_mut().zip(more) {
         *sum = sum
             .checked_add(more)
-            .filter(|&sum| sum < 1 << 32)
+            .filter(|&sum| sum < 1 << 31)
             .ok_or_else(|| "too much padding".to_owned())?;
     }
     Ok(())

@@ -134,7 +134,7 @@ impl<'a> Lowering<'a> {
                 (Op::Relu | Op::Sigmoid | Op::Softmax, _) => return true,
                 (Op::Clip { lo, .. }, _) => return *lo >= 0.0,
                 (Op::MaxPool(_) | Op::AvgPool { .. } | Op::GlobalAvgPool | Op::Flatten, [input]) => {
-                    value = *input
+                    value = *input;
                 }
                 _ => return false,
             }

@@ -21,7 +21,7 @@ impl<'a> Lowering<'a> {
             }
             Some(Slot::Constant(constant)) => {
                 let shape = constant_shape(call, constant)?;
-                self.folded(Constant { shape, data: constant.data.clone() })
+                self.folded(Constant::new(shape, constant.data.clone()))
             }
             _ => Err("operand 0 is missing".to_owned().into()),
         }
@@ -121,7 +121,7 @@ impl<'a> Lowering<'a> {
         let product = shape.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
         let product =
             product.filter(|&product| product > 0).ok_or_else(|| "a shape without elements".to_owned())?;
-        if let Some(index) = free.filter(|_| elements % product == 0) {
+        if let Some(index) = free.filter(|_| elements.is_multiple_of(product)) {
             shape[index] = elements / product;
         } else if product != elements {
             let reason = format!("{elements} elements a sample do not fill {shape:?}");
@@ -182,7 +182,7 @@ fn transposed(constant: &Constant, perm: Option<&[i64]>) -> Result<Constant, Ref
         Data::Floats(data) => Data::Floats((0..data.len()).map(|index| data[source(index)]).collect()),
         Data::Integers(data) => Data::Integers((0..data.len()).map(|index| data[source(index)]).collect()),
     };
-    Ok(Constant { shape, data })
+    Ok(Constant::new(shape, data))
 }
 
 fn constant_shape(call: &Call<'_>, constant: &Constant) -> Result<Vec<usize>, Refusal> {
@@ -237,7 +237,7 @@ fn resolve(target: &[i64], old: &[usize], elements: usize, allow_zero: bool) -> 
     let product = shape.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
     let fault = || format!("{elements} elements do not fill {target:?}");
     let product = product.ok_or_else(fault)?;
-    if let Some(index) = free.filter(|_| product > 0 && elements % product == 0) {
+    if let Some(index) = free.filter(|_| product > 0 && elements.is_multiple_of(product)) {
         shape[index] = elements / product;
     } else if product != elements || free.is_some() {
         return Err(fault());

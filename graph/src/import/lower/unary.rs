@@ -81,7 +81,7 @@ impl<'a> Lowering<'a> {
                         Number::Batch => unsupported("it computes with the batch size"),
                     });
                     let data = Data::Floats(floats.collect::<Result<_, _>>()?);
-                    self.folded(Constant { shape: constant.shape.clone(), data })
+                    self.folded(Constant::new(constant.shape.clone(), data))
                 }
                 _ => unsupported(format!("a cast of a constant to {}", data_type::name(to))),
             },

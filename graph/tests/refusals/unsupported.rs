@@ -1,0 +1,200 @@
+//! Valid ONNX beyond what a network can hold: all of it is listed at once.
+
+use dyadic_graph::onnx::{ModelProto, OperatorSetIdProto, TensorProto, data_type};
+use dyadic_graph::{ErrorKind, ImportError, Unsupported};
+
+use crate::builder::*;
+
+fn refused(case: &str, model: &ModelProto) -> Vec<Unsupported> {
+    match import(model) {
+        Ok(network) => panic!("{case}: imported as\n{network}"),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{case}: {error}");
+            match error {
+                ImportError::Unsupported(list) => list,
+                other => panic!("{case}: {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn every_unsupported_node_is_named_at_once() {
+    let mut foreign = node("FancyPool", "fancy", &["e"], &["f"]);
+    foreign.domain = Some("com.example".to_owned());
+    let list = refused(
+        "several",
+        &model(
+            vec![
+                node("Conv", "conv", &["x", "w"], &["c"]),
+                node("Gelu", "gelu", &["c"], &["d"]),
+                node("Relu", "fine", &["d"], &["d2"]),
+                node("If", "branch", &["d2"], &["e"]).graph("then_branch").graph("else_branch"),
+                foreign,
+                node("MaxPool", "pool", &["x"], &["p"])
+                    .ints("kernel_shape", &[2, 2])
+                    .ints("pads", &[2, 2, 2, 2]),
+                node("QLinearConv", "", &["f", "p"], &["y"]),
+                node("Gelu", "dead", &["x"], &["nobody"]),
+            ],
+            vec![ramp("w", &[2, 1, 3, 3])],
+        ),
+    );
+    let named: Vec<(&str, &str, &str)> = list
+        .iter()
+        .map(|item| (item.node.as_deref().unwrap(), item.op.as_str(), item.domain.as_str()))
+        .collect();
+    assert_eq!(
+        named,
+        [
+            ("gelu", "Gelu", ""),
+            ("branch", "If", ""),
+            ("fancy", "FancyPool", "com.example"),
+            ("pool", "MaxPool", ""),
+            ("y", "QLinearConv", ""),
+        ]
+    );
+    let message = ImportError::Unsupported(list).to_string();
+    for part in ["gelu", "control flow", "com.example.FancyPool", "wholly in it", "QLinearConv"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn nodes_behind_an_unsupported_one_are_judged_by_the_declared_shape() {
+    let mut model = model(
+        vec![
+            node("Gelu", "gelu", &["x"], &["g"]),
+            node("MaxPool", "pool", &["g"], &["p"]).ints("kernel_shape", &[2, 2]).ints("pads", &[2, 2, 2, 2]),
+            node("Relu", "fine", &["p"], &["y"]),
+        ],
+        vec![],
+    );
+    graph(&mut model).value_info = vec![info("g", &[ANY, 1, 4, 4])];
+    let names: Vec<String> = refused("behind", &model).into_iter().filter_map(|item| item.node).collect();
+    assert_eq!(names, ["gelu", "pool"]);
+}
+
+#[test]
+fn an_opset_out_of_range_is_refused_with_the_operators_that_are_unknown() {
+    for version in [12, 21, 0, -1, i64::MAX] {
+        let mut model = tiny();
+        model.opset_import[0].version = Some(version);
+        graph(&mut model).node[1].op_type = Some("Celu".to_owned());
+        let list = refused("opset", &model);
+        assert!(list[0].node.is_none() && list[0].reason.contains(&format!("opset {version}")), "{list:?}");
+        assert_eq!(list[1].node.as_deref(), Some("relu"));
+        assert_eq!(list.len(), 2);
+    }
+    let mut model = tiny();
+    model.opset_import =
+        vec![OperatorSetIdProto { domain: Some("ai.onnx.ml".to_owned()), version: Some(17) }];
+    assert!(refused("no opset", &model)[0].reason.contains("no ONNX operator set"));
+}
+
+#[test]
+fn inputs_and_outputs_other_than_one_float_tensor_are_refused() {
+    type Break = fn(&mut ModelProto);
+    let cases: [(&str, Break); 10] = [
+        ("2 inputs (`x`, `z`)", |m| graph(m).input.push(info("z", &[ANY, 1, 4, 4]))),
+        ("2 outputs (`y`, `r`)", |m| graph(m).output.push(info("r", &[ANY, 2, 4, 4]))),
+        ("0 outputs", |m| graph(m).output.clear()),
+        ("UINT8", |m| element_type(m, 2)),
+        ("FLOAT16", |m| element_type(m, 10)),
+        ("rank 3", |m| graph(m).input[0] = info("x", &[ANY, 4, 4])),
+        ("not fixed", |m| graph(m).input[0] = info("x", &[ANY, 1, ANY, 4])),
+        ("no shape", |m| graph(m).input[0] = info("x", &[])),
+        ("not a tensor", |m| graph(m).input[0].r#type = None),
+        ("sparse", |m| graph(m).sparse_initializer.push(Vec::new())),
+    ];
+    for (reason, damage) in cases {
+        let mut model = tiny();
+        damage(&mut model);
+        let list = refused(reason, &model);
+        assert!(list.iter().any(|item| item.reason.contains(reason)), "{reason}: {list:?}");
+    }
+}
+
+fn element_type(model: &mut ModelProto, kind: i32) {
+    let tensor = graph(model).input[0].r#type.as_mut().unwrap().tensor_type.as_mut().unwrap();
+    tensor.elem_type = Some(kind);
+}
+
+#[test]
+fn an_output_that_nothing_computes_is_refused() {
+    assert!(
+        refused("identity", &single(node("Identity", "n", &["x"], &["y"]), vec![]))[0]
+            .reason
+            .contains("nothing to run")
+    );
+    let constant = single(node("Constant", "n", &[], &["y"]).tensor("value", ramp("t", &[3])), vec![]);
+    assert!(refused("constant", &constant)[0].reason.contains("is a constant"));
+}
+
+#[test]
+fn a_node_beyond_a_network_is_refused() {
+    let half =
+        TensorProto { data_type: Some(10), raw_data: Some(vec![0; 36]), ..floats("w", &[2, 1, 3, 3], &[]) };
+    let pads = |pads: &[i64]| vec![ints("p", &[8], pads)];
+    let pad = || node("Pad", "n", &["x", "p"], &["y"]);
+    let pool = |op: &str| node(op, "n", &["x"], &["y"]).ints("kernel_shape", &[2, 2]);
+    let unary = |op: &str| node(op, "n", &["x"], &["y"]);
+    let cases: Vec<(&str, ModelProto)> = vec![
+        ("FLOAT16", single(node("Conv", "n", &["x", "w"], &["y"]), vec![half])),
+        ("1-D or 3-D", single(node("Conv", "n", &["x", "w"], &["y"]), vec![ramp("w", &[2, 1, 3])])),
+        ("weights that flow", single(node("MatMul", "n", &["x", "x"], &["y"]), vec![])),
+        ("transA", single(node("Gemm", "n", &["x", "w"], &["y"]).int("transA", 1), vec![ramp("w", &[4, 4])])),
+        ("product of images", single(node("MatMul", "n", &["x", "w"], &["y"]), vec![ramp("w", &[4, 4])])),
+        ("softmax of images", single(unary("Softmax").int("axis", 1), vec![])),
+        ("cast to half", single(unary("Cast").int("to", 10), vec![])),
+        ("product of values", single(node("Mul", "n", &["x", "x"], &["y"]), vec![])),
+        ("constant by position", single(node("Add", "n", &["x", "w"], &["y"]), vec![ramp("w", &[1, 4, 4])])),
+        ("constant by sample", single(node("Add", "n", &["x", "w"], &["y"]), vec![ramp("w", &[2, 1, 1, 1])])),
+        ("division by a value", single(node("Div", "n", &["w", "x"], &["y"]), vec![ramp("w", &[1])])),
+        ("concat of rows", single(node("Concat", "n", &["x", "x"], &["y"]).int("axis", 2), vec![])),
+        ("concat of batches", single(node("Concat", "n", &["x", "x"], &["y"]).int("axis", 0), vec![])),
+        ("flatten the batch", single(unary("Flatten").int("axis", 0), vec![])),
+        ("transpose", single(unary("Transpose").ints("perm", &[0, 1, 3, 2]), vec![])),
+        ("batch moved", single(unary("Transpose"), vec![])),
+        (
+            "reshape the batch",
+            single(node("Reshape", "n", &["x", "s"], &["y"]), vec![ints("s", &[2], &[8, 8])]),
+        ),
+        ("mean of channels", single(unary("ReduceMean").ints("axes", &[1]), vec![])),
+        ("mean of all", single(unary("ReduceMean"), vec![])),
+        ("reflect", single(pad().text("mode", "reflect"), pads(&[0, 0, 1, 1, 0, 0, 1, 1]))),
+        ("crop", single(pad(), pads(&[0, 0, -1, 0, 0, 0, 0, 0]))),
+        ("padded batch", single(pad(), pads(&[1, 0, 0, 0, 0, 0, 0, 0]))),
+        ("part of rows", single(slice(), slice_bounds())),
+        ("big padding", single(pool("AveragePool").ints("pads", &[2, 2, 2, 2]), vec![])),
+    ];
+    for (case, model) in cases {
+        let list = refused(case, &model);
+        assert!(
+            list.iter().all(|item| item.node.as_deref() == Some("n") && !item.reason.is_empty()),
+            "{case}: {list:?}"
+        );
+    }
+}
+
+fn slice() -> dyadic_graph::onnx::NodeProto {
+    node("Slice", "n", &["x", "starts", "ends", "axes"], &["y"])
+}
+
+fn slice_bounds() -> Vec<TensorProto> {
+    vec![ints("starts", &[1], &[0]), ints("ends", &[1], &[2]), ints("axes", &[1], &[2])]
+}
+
+#[test]
+fn second_outputs_and_training_are_refused() {
+    let pool = node("MaxPool", "pool", &["x"], &["p", "indices"]).ints("kernel_shape", &[2, 2]);
+    let add = node("Add", "add", &["p", "indices"], &["y"]);
+    assert!(refused("indices", &model(vec![pool, add], vec![]))[0].reason.contains("`indices` is read"));
+
+    let flag = TensorProto { data_type: Some(data_type::BOOL), int32_data: vec![1], ..floats("t", &[], &[]) };
+    let dropout = node("Dropout", "n", &["x", "", "t"], &["y"]);
+    assert!(refused("dropout", &single(dropout, vec![flag]))[0].reason.contains("training"));
+
+    let norm = node("BatchNormalization", "n", &["x", "s", "s", "s", "s"], &["y"]).int("training_mode", 1);
+    assert!(refused("norm", &single(norm, vec![floats("s", &[1], &[1.0])]))[0].reason.contains("training"));
+}

@@ -1,1 +1,13 @@
-//! The Dyadic server.
+//! The Dyadic server: uploads, quantization jobs, history and inference over gRPC.
+//!
+//! [`serve::Server`] puts it together. Services are thin: check, call the domain, convert. All errors become status codes in
+//! [`error`]; all calls pass [`layers`]; all rights are in [`auth`].
+
+pub mod auth;
+pub mod config;
+pub mod error;
+pub mod infer;
+pub mod layers;
+pub mod upload;
+
+pub use config::Config;

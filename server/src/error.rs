@@ -1,0 +1,232 @@
+//! The one place where errors become status codes.
+//!
+//! The code tells a program what to do; the message tells a person what is wrong. Of internal errors the caller learns an
+//! opaque id, and the log the cause.
+
+use std::error::Error as StdError;
+
+use dyadic_graph::{ErrorKind as ImportKind, ImportError};
+use tonic::{Code, Status};
+
+use crate::auth::AuthError;
+use crate::infer::InferError;
+use crate::upload::UploadError;
+
+/// Longest message, in bytes: it travels in a trailer, and clients take few KiB of those.
+const MAX_MESSAGE: usize = 2048;
+
+/// Everything that a call can be answered with instead of a result.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// No token, a bad one, or one that is good for less.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// An upload that breaks its rules.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    /// An ONNX file that cannot become a network.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// An inference request.
+    #[error(transparent)]
+    Infer(#[from] InferError),
+    /// A field of a request is wrong.
+    #[error("{field}: {reason}")]
+    Field {
+        /// Its name, as in the .proto file.
+        field: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Something that does not exist, or is another owner's.
+    #[error("no {what} {name:?}")]
+    NotFound {
+        /// What kind of thing.
+        what: &'static str,
+        /// How it was asked for.
+        name: String,
+    },
+    /// Not possible in the state that things are in.
+    #[error("{0}")]
+    Precondition(String),
+    /// A cap is reached.
+    #[error("{0}")]
+    Exhausted(String),
+    /// The caller's stream broke.
+    #[error("{0}")]
+    Stream(Status),
+    /// Too many calls at once.
+    #[error("too many calls at once; try again")]
+    Overloaded,
+    /// The server is about to stop.
+    #[error("the server is draining; try another one, or this one later")]
+    Draining,
+    /// The caller's deadline, or the server's longest time for a call.
+    #[error("the deadline passed")]
+    DeadlineExceeded,
+    /// Anything else.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+impl ApiError {
+    /// An error that is nobody's fault but ours.
+    pub fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// A wrong field.
+    pub fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Field { field: field.into(), reason: reason.into() }
+    }
+
+    /// The status code; docs/errors.md has the same table.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Auth(error) => auth(*error),
+            Self::Upload(error) => upload(error),
+            Self::Import(error) => match error.kind() {
+                ImportKind::Malformed => Code::InvalidArgument,
+                ImportKind::Unsupported => Code::Unimplemented,
+                ImportKind::TooLarge => Code::ResourceExhausted,
+            },
+            Self::Infer(error) => infer(error),
+            Self::Field { .. } => Code::InvalidArgument,
+            Self::NotFound { .. } => Code::NotFound,
+            Self::Precondition(_) => Code::FailedPrecondition,
+            Self::Exhausted(_) => Code::ResourceExhausted,
+            Self::Stream(status) => crate::layers::status::corrected(status.code()),
+            Self::Overloaded | Self::Draining => Code::Unavailable,
+            Self::DeadlineExceeded => Code::DeadlineExceeded,
+            Self::Internal(_) => Code::Internal,
+        }
+    }
+
+    /// The status that the caller gets.
+    pub fn into_status(self) -> Status {
+        let code = self.code();
+        if let Self::Stream(status) = &self {
+            return Status::new(code, shorten(status.message()));
+        }
+        if matches!(code, Code::Internal) {
+            let id = uuid::Uuid::new_v4().simple().to_string();
+            tracing::error!(error_id = id, cause = chain(&self), "internal error");
+            return Status::new(code, format!("internal error {id}; the server's log has the cause"));
+        }
+        let message = self.to_string();
+        if message.len() > MAX_MESSAGE {
+            tracing::info!(?code, message, "long message");
+        }
+        Status::new(code, shorten(&message))
+    }
+}
+
+fn auth(error: AuthError) -> Code {
+    match error {
+        AuthError::Missing | AuthError::Invalid => Code::Unauthenticated,
+        AuthError::Forbidden { .. } => Code::PermissionDenied,
+        AuthError::Unavailable => Code::Unavailable,
+    }
+}
+
+fn upload(error: &UploadError) -> Code {
+    match error {
+        UploadError::NoHeader
+        | UploadError::SecondHeader
+        | UploadError::EmptyMessage
+        | UploadError::FileCount { .. }
+        | UploadError::Name { .. }
+        | UploadError::DuplicateName(_)
+        | UploadError::HashLength { .. }
+        | UploadError::WrongFile { .. }
+        | UploadError::Gap { .. }
+        | UploadError::Overrun { .. }
+        | UploadError::Truncated { .. }
+        | UploadError::HashMismatch { .. } => Code::InvalidArgument,
+        UploadError::WrongOffset { .. } => Code::FailedPrecondition,
+        UploadError::TooLarge { .. } => Code::ResourceExhausted,
+        UploadError::Busy => Code::Aborted,
+        UploadError::Idle(_) => Code::DeadlineExceeded,
+        UploadError::Io(error) => match error.kind() {
+            std::io::ErrorKind::StorageFull
+            | std::io::ErrorKind::QuotaExceeded
+            | std::io::ErrorKind::FileTooLarge => Code::ResourceExhausted,
+            _ => Code::Internal,
+        },
+    }
+}
+
+fn infer(error: &InferError) -> Code {
+    match error {
+        InferError::Request(_) => Code::InvalidArgument,
+        InferError::Unsupported(_) => Code::Unimplemented,
+        InferError::UnknownModel(_) | InferError::UnknownVersion { .. } => Code::NotFound,
+        InferError::NotReady { .. }
+        | InferError::QueueFull { .. }
+        | InferError::QueueTimeout { .. }
+        | InferError::Unloaded(_) => Code::Unavailable,
+        InferError::Deadline => Code::DeadlineExceeded,
+        InferError::Engine(_) => Code::Internal,
+    }
+}
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        error.into_status()
+    }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Cuts a message to what a trailer carries. Other than printable ASCII counts three bytes: it is percent-encoded.
+fn shorten(message: &str) -> String {
+    let mut used = 0;
+    for (position, character) in message.char_indices() {
+        let plain = (' '..='~').contains(&character) && character != '%';
+        used += if plain { 1 } else { 3 * character.len_utf8() };
+        if used > MAX_MESSAGE {
+            return format!("{}... ({} more bytes)", &message[..position], message.len() - position);
+        }
+    }
+    message.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_of_an_internal_error_stays_here() {
+        let status = ApiError::internal("password of the database is 1234").into_status();
+        assert_eq!(status.code(), Code::Internal);
+        assert!(!status.message().contains("1234"));
+        let disk = UploadError::Io(std::io::Error::other("/var/secret"));
+        assert!(!ApiError::from(disk).into_status().message().contains("secret"));
+    }
+
+    #[test]
+    fn messages_fit_into_a_trailer() {
+        for text in ["x".repeat(9000), "é".repeat(9000), "%".repeat(9000), "名\n".repeat(3000)] {
+            let short = shorten(&text);
+            let encoded: usize = short
+                .chars()
+                .map(|c| if (' '..='~').contains(&c) && c != '%' { 1 } else { 3 * c.len_utf8() })
+                .sum();
+            assert!(encoded <= MAX_MESSAGE + 32, "{encoded}");
+        }
+        assert_eq!(shorten("short"), "short");
+    }
+}

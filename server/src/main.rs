@@ -1,0 +1,3 @@
+//! The `dyadic-server` program.
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! Receiving files: what a header declares, chunk by chunk, hashed while they are written.
+
+mod error;
+mod header;
+mod receiver;
+mod spool;
+
+pub use error::UploadError;
+pub(crate) use error::hex;
+pub use header::{FileSpec, FileSpecs, HeaderLimits, check_name};
+pub use receiver::Receiver;
+pub use spool::{Spool, SpoolDir};

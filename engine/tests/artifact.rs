@@ -129,10 +129,10 @@ fn no_damaged_file_makes_the_reader_panic() {
                 }
             }
             // What still reads must still be sound: build it and run it.
-            if let Ok(artifact) = Artifact::from_bytes(&damaged) {
-                if let Ok(engine) = Engine::new(artifact.model) {
-                    let _ = engine.verify(&artifact.certificate);
-                }
+            if let Ok(artifact) = Artifact::from_bytes(&damaged)
+                && let Ok(engine) = Engine::new(artifact.model)
+            {
+                let _ = engine.verify(&artifact.certificate);
             }
         }
     }

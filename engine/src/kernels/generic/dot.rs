@@ -1,4 +1,8 @@
 //! Dot products of 16-bit words, several pixels by several filters at once.
+//!
+//! `wide` gives the multiply-add of eight pairs of words as the machine has it, and plain code where it has none.
+
+use wide::{i16x8, i32x4};
 
 /// Words that one step of a dot product takes.
 pub(super) const LANES: usize = 8;
@@ -7,7 +11,7 @@ pub(super) const BLOCK: usize = 4;
 /// Pixels of a tile.
 const TILE: usize = 2;
 
-/// Where the words of a patch lie: `count` runs of `run` words, `step` words apart.
+/// Where the words of a patch lie: `count` runs of `run` words, a multiple of [`LANES`], `step` words apart.
 #[derive(Clone, Copy)]
 pub(super) struct Runs<'a> {
     pub(super) source: &'a [i16],
@@ -24,58 +28,49 @@ pub(super) fn block(
     panel: &[i16],
     mut emit: impl FnMut(usize, &[i32; BLOCK]),
 ) {
-    let tiles = origins.chunks_exact(TILE);
-    let rest = tiles.remainder();
-    for (index, tile) in tiles.enumerate() {
-        let sums = tile_sums::<TILE>(runs, [tile[0], tile[1]], panel);
+    let (tiles, rest) = origins.as_chunks::<TILE>();
+    for (index, &tile) in tiles.iter().enumerate() {
+        let sums = tile_sums(runs, tile, panel);
         for (pixel, sums) in sums.iter().enumerate() {
             emit(index * TILE + pixel, sums);
         }
     }
     for (index, &origin) in rest.iter().enumerate() {
-        let [sums] = tile_sums::<1>(runs, [origin], panel);
-        emit(origins.len() - rest.len() + index, &sums);
+        let [sums] = tile_sums(runs, [origin], panel);
+        emit(tiles.len() * TILE + index, &sums);
     }
 }
 
-/// Partial sums of one pixel and filter.
-type Partial = [i32; LANES / 2];
-
+/// Sums of `P` pixels by one block of filters.
 #[inline]
 fn tile_sums<const P: usize>(runs: &Runs, origins: [usize; P], panel: &[i16]) -> [[i32; BLOCK]; P] {
-    let mut partial = [[[0i32; LANES / 2]; BLOCK]; P];
+    let mut partial = [[i32x4::ZERO; BLOCK]; P];
     for (run, weights) in panel.chunks_exact(runs.run * BLOCK).take(runs.count).enumerate() {
         let codes = origins.map(|origin| {
             let start = origin + run * runs.step;
-            &runs.source[start..start + runs.run]
+            runs.source[start..start + runs.run].as_chunks::<LANES>().0
         });
-        accumulate(&mut partial, codes, weights);
+        accumulate(&mut partial, codes, weights.as_chunks::<LANES>().0.as_chunks::<BLOCK>().0);
     }
-    partial.map(|filters| filters.map(|lanes: Partial| lanes.iter().sum()))
+    partial.map(|filters| filters.map(i32x4::reduce_add))
 }
 
+/// Adds the products of one run. Every slice has one entry a step.
 #[inline]
-fn accumulate<const P: usize>(partial: &mut [[Partial; BLOCK]; P], codes: [&[i16]; P], weights: &[i16]) {
-    let (steps, _) = weights.as_chunks::<{ LANES * BLOCK }>();
-    let codes = codes.map(|codes| codes.as_chunks::<LANES>().0);
+fn accumulate<const P: usize>(
+    partial: &mut [[i32x4; BLOCK]; P],
+    codes: [&[[i16; LANES]]; P],
+    weights: &[[[i16; LANES]; BLOCK]],
+) {
     let mut sums = *partial;
-    for (step, weights) in steps.iter().enumerate() {
-        let (filters, _) = weights.as_chunks::<LANES>();
+    let codes = codes.map(|codes| &codes[..weights.len()]);
+    for (step, weights) in weights.iter().enumerate() {
         for pixel in 0..P {
-            let Some(code) = codes[pixel].get(step) else { continue };
+            let code = i16x8::new(codes[pixel][step]);
             for filter in 0..BLOCK {
-                multiply_add(&mut sums[pixel][filter], code, &filters[filter]);
+                sums[pixel][filter] += code.dot(i16x8::new(weights[filter]));
             }
         }
     }
     *partial = sums;
-}
-
-/// `sum[i] += a[2i]·b[2i] + a[2i+1]·b[2i+1]`: one multiply-add instruction on most CPUs.
-#[inline]
-fn multiply_add(sum: &mut Partial, a: &[i16; LANES], b: &[i16; LANES]) {
-    for (lane, sum) in sum.iter_mut().enumerate() {
-        *sum += i32::from(a[2 * lane]) * i32::from(b[2 * lane])
-            + i32::from(a[2 * lane + 1]) * i32::from(b[2 * lane + 1]);
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use dyadic_graph::{Bundle, Network, Op, Tensor, evaluate, import};
+use dyadic_graph::{Bundle, EvaluateError, Network, Op, Tensor, evaluate, evaluate_all, import};
 
 /// max|Δ| may be this part of max|reference|.
 const TOLERANCE: f32 = 1e-4;
@@ -149,4 +149,52 @@ fn ceil_mode_becomes_padding() {
         })
         .collect();
     assert_eq!(pools, [[0, 0, 1, 1]]);
+}
+
+#[test]
+fn every_value_of_an_evaluation_can_be_had() {
+    let network = network("odds_script13");
+    let shape = network.shape(network.input).to_vec();
+    let data = floats("odds_script13.input")[..shape.iter().product()].to_vec();
+    let input = Tensor { shape, data };
+    let values = evaluate_all(&network, &input).unwrap();
+    assert_eq!(values.len(), network.values.len());
+    for (value, tensor) in network.values.iter().zip(&values) {
+        assert_eq!(value.shape, tensor.shape, "{}", value.name);
+        assert_eq!(tensor.data.len(), tensor.shape.iter().product::<usize>(), "{}", value.name);
+    }
+    assert_eq!(values[network.input.0], input);
+    assert_eq!(values[network.output.0], evaluate(&network, &input).unwrap());
+}
+
+#[test]
+fn an_input_of_another_shape_is_refused() {
+    let network = network("vgg_script14");
+    let error = evaluate(&network, &Tensor { shape: vec![3, 8, 8], data: vec![0.0; 192] }).unwrap_err();
+    assert!(matches!(error, EvaluateError::Input { elements: 192, .. }), "{error}");
+    let error = evaluate(&network, &Tensor { shape: vec![3, 16, 16], data: vec![0.0; 5] }).unwrap_err();
+    assert!(matches!(error, EvaluateError::Input { elements: 5, .. }), "{error}");
+}
+
+#[test]
+fn a_network_that_was_tampered_with_is_not_evaluated() {
+    let whole = network("vgg_script14");
+    let input = Tensor { shape: vec![3, 16, 16], data: vec![0.0; 768] };
+    type Tamper = fn(&mut Network);
+    let cases: [Tamper; 5] = [
+        |network| network.output.0 = 10_000,
+        |network| network.layers.swap(0, 1),
+        |network| drop(network.layers.remove(3)),
+        |network| network.values[2].shape[0] += 1,
+        |network| {
+            if let Op::Conv(conv) = &mut network.layers[0].op {
+                conv.weight.data.pop();
+            }
+        },
+    ];
+    for tamper in cases {
+        let mut network = whole.clone();
+        tamper(&mut network);
+        assert!(matches!(evaluate(&network, &input), Err(EvaluateError::Network(_))));
+    }
 }

@@ -143,8 +143,8 @@ pub(super) fn attributes_of(op: &str) -> Option<&'static [&'static str]> {
             "value_string",
             "value_strings",
         ],
-        "Add" | "Clip" | "Div" | "GlobalAveragePool" | "Identity" | "MatMul" | "Max" | "Min" | "Mul"
-        | "Relu" | "Sigmoid" | "Slice" | "Squeeze" | "Sub" | "Tanh" | "Unsqueeze" => &[],
+        "Add" | "Clip" | "Div" | "GlobalAveragePool" | "GlobalMaxPool" | "Identity" | "MatMul" | "Max"
+        | "Min" | "Mul" | "Relu" | "Sigmoid" | "Slice" | "Squeeze" | "Sub" | "Tanh" | "Unsqueeze" => &[],
         _ => return None,
     })
 }

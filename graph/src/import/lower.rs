@@ -14,7 +14,7 @@ mod pool;
 mod reshape;
 mod unary;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::attributes::{Attributes, attributes_of};
@@ -81,8 +81,11 @@ struct Lowering<'a> {
     writers: HashMap<ValueId, usize>,
     /// Flattened values, so that no value is flattened twice.
     flat: HashMap<ValueId, ValueId>,
-    /// Layer names, and how often each was asked for.
-    layer_names: HashMap<String, u64>,
+    /// How often each name is yet to be read; constants that nobody will read again are let go.
+    readers: HashMap<&'a str, usize>,
+    layer_names: HashSet<String>,
+    /// How often a layer name was found taken.
+    taken: HashMap<String, u64>,
     unsupported: Vec<Unsupported>,
     memory: u64,
     memory_limit: u64,
@@ -111,7 +114,9 @@ pub(super) fn lower<'a>(
         },
         writers: HashMap::new(),
         flat: HashMap::new(),
-        layer_names: HashMap::new(),
+        readers: structure.readers.clone(),
+        layer_names: HashSet::new(),
+        taken: HashMap::new(),
         unsupported: Vec::new(),
         memory: 0,
         memory_limit: bundle_bytes.saturating_mul(MEMORY_FACTOR).saturating_add(MEMORY_ALLOWANCE),
@@ -164,6 +169,14 @@ impl<'a> Lowering<'a> {
         for (name, slot) in node.output.iter().zip(results) {
             self.slots.insert(name, slot);
         }
+        for name in node.input.iter().map(String::as_str) {
+            if let Some(readers) = self.readers.get_mut(name) {
+                *readers = readers.saturating_sub(1);
+                if *readers == 0 {
+                    self.slots.remove(name);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -186,7 +199,8 @@ impl<'a> Lowering<'a> {
         }
         let call = Call { node, op, attributes, operands };
         let slot = self.dispatch(&call)?;
-        let first_extra = node.output.iter().skip(1).find(|name| self.structure.read.contains(name.as_str()));
+        let first_extra =
+            node.output.iter().skip(1).find(|name| self.structure.readers.contains_key(name.as_str()));
         if let Some(name) = first_extra {
             return unsupported(format!("its second output `{name}` is read"));
         }
@@ -206,6 +220,7 @@ impl<'a> Lowering<'a> {
             "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(call),
             "Concat" => self.concat(call),
             "MaxPool" | "AveragePool" => self.pool(call),
+            "GlobalMaxPool" => self.global_max_pool(call),
             "GlobalAveragePool" => self.global_average_pool(call),
             "ReduceMean" => self.reduce_mean(call),
             "Pad" => self.pad(call),
@@ -307,11 +322,11 @@ impl<'a> Lowering<'a> {
 
     fn unique(&mut self, name: &str) -> String {
         let mut unique = name.to_owned();
-        while let Some(count) = self.layer_names.get_mut(&unique) {
+        while !self.layer_names.insert(unique.clone()) {
+            let count = self.taken.entry(name.to_owned()).or_insert(1);
             *count += 1;
             unique = format!("{name}_{count}");
         }
-        self.layer_names.insert(unique.clone(), 1);
         unique
     }
 
@@ -323,6 +338,11 @@ impl<'a> Lowering<'a> {
         let actual = self.network.shape(view.value);
         if actual == view.shape {
             return Ok(view.value);
+        }
+        if view.value != self.network.input && !self.writers.contains_key(&view.value) {
+            // What an unsupported node would have written: any shape will do to judge the nodes behind it.
+            let shape = view.shape.clone();
+            return Ok(self.value(view.origin.1, shape));
         }
         if view.shape.len() != 1 {
             return unsupported(format!("it reads a value of shape {actual:?} as {:?}", view.shape));

@@ -15,8 +15,8 @@ pub(super) struct Structure<'a> {
     pub(super) inputs: Vec<&'a ValueInfoProto>,
     /// Shapes and types that the file declares for values in between.
     pub(super) declared: HashMap<&'a str, &'a ValueInfoProto>,
-    /// Names that a node reads or the graph returns.
-    pub(super) read: HashSet<&'a str>,
+    /// How often each name is read by a node or returned by the graph.
+    pub(super) readers: HashMap<&'a str, usize>,
 }
 
 /// A node's name, or its first output's where it has none.
@@ -70,8 +70,11 @@ impl<'a> Structure<'a> {
         let nodes = live(graph, &writers, sorted(graph, &writers)?);
         let declared =
             graph.value_info.iter().filter_map(|info| Some((info.name.as_deref()?, info))).collect();
-        let read = nodes.iter().flat_map(|node| &node.input).map(String::as_str).chain(outputs).collect();
-        Ok(Self { nodes, initializers, inputs, declared, read })
+        let mut readers = HashMap::new();
+        for name in nodes.iter().flat_map(|node| &node.input).map(String::as_str).chain(outputs) {
+            *readers.entry(name).or_insert(0) += 1;
+        }
+        Ok(Self { nodes, initializers, inputs, declared, readers })
     }
 }
 

@@ -163,8 +163,8 @@ fn damage_model(model: &mut ModelProto, random: &mut Random) {
             }
         }
         2 => {
-            let dims = &mut graph.input[0].r#type.as_mut().unwrap().tensor_type.as_mut().unwrap();
-            let dims = &mut dims.shape.as_mut().unwrap().dim;
+            let tensor = graph.input[0].r#type.as_mut().and_then(|kind| kind.tensor_type.as_mut()).unwrap();
+            let dims = &mut tensor.shape.as_mut().unwrap().dim;
             let axis = random.below(dims.len());
             dims[axis].dim_value = Some(*random.pick(&EDGES));
         }

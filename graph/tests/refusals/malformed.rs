@@ -255,7 +255,7 @@ fn a_fully_connected_layer_checks_its_shapes() {
     ] {
         match import(&model) {
             Ok(network) => {
-                assert!(reason.is_empty() && network.layers.iter().all(|layer| layer.op.is_finite()))
+                assert!(reason.is_empty() && network.layers.iter().all(|layer| layer.op.is_finite()));
             }
             result => assert_malformed(reason, result, "`n`", reason),
         }

@@ -70,7 +70,10 @@ fn nodes_behind_an_unsupported_one_are_judged_by_the_declared_shape() {
         ],
         vec![],
     );
-    graph(&mut model).value_info = vec![info("g", &[ANY, 1, 4, 4])];
+    graph(&mut model).value_info = vec![info("g", &[ANY, 4, 1, 2, 2])];
+    graph(&mut model).node.insert(1, node("Reshape", "view", &["g", "s"], &["v"]));
+    graph(&mut model).node[2].input[0] = "v".to_owned();
+    graph(&mut model).initializer.push(ints("s", &[4], &[0, 4, 2, 2]));
     let names: Vec<String> = refused("behind", &model).into_iter().filter_map(|item| item.node).collect();
     assert_eq!(names, ["gelu", "pool"]);
 }

@@ -66,6 +66,16 @@ impl<'a> Lowering<'a> {
         self.layer(call, Op::GlobalAvgPool, vec![input])
     }
 
+    pub(super) fn global_max_pool(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
+        let view = call.view(0)?;
+        let &[_, height, width] = view.shape.as_slice() else {
+            return unsupported(format!("an input of rank {}; images are supported", view.shape.len() + 1));
+        };
+        let input = self.settled(view)?;
+        let window = Window { kernel: [height, width], stride: [1, 1], padding: [0; 4], dilation: [1, 1] };
+        self.layer(call, Op::MaxPool(window), vec![input])
+    }
+
     /// A mean over all positions of each channel.
     pub(super) fn reduce_mean(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
         let view = call.view(0)?;

@@ -33,7 +33,7 @@ pub(super) fn convolve(conv: &Conv, x: &Tensor, output_shape: &[usize]) -> Vec<f
 }
 
 /// The input position along `axis` that output position `at` reads with kernel element `k`; `None` in the padding.
-pub(super) fn source(window: Window, axis: usize, at: usize, k: usize, extent: usize) -> Option<usize> {
+fn source(window: Window, axis: usize, at: usize, k: usize, extent: usize) -> Option<usize> {
     let position = at * window.stride[axis] + k * window.dilation[axis];
     position.checked_sub(window.padding[axis]).filter(|&position| position < extent)
 }

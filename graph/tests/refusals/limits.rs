@@ -65,8 +65,8 @@ fn values_and_paddings_beyond_any_image_are_bounded() {
     graph(&mut huge).input[0] = info("x", &[ANY, i64::MAX, i64::MAX, i64::MAX]);
     assert_too_large("overflow", &huge);
 
-    let conv = node("Conv", "n", &["x", "w"], &["y"]).ints("pads", &[1 << 20; 4]);
-    assert_too_large("padding", &single(conv, vec![ramp("w", &[1, 1, 3, 3])]));
+    let conv = node("Conv", "n", &["x", "w"], &["y"]).ints("pads", &[4000; 4]);
+    assert_too_large("padding", &single(conv, vec![ramp("w", &[8, 1, 3, 3])]));
 
     let doubled = |i: usize| {
         node("Concat", "n", &[format!("v{i}").as_str(); 2], &[&format!("v{}", i + 1)]).int("axis", 1)

@@ -169,6 +169,8 @@ fn a_node_beyond_a_network_is_refused() {
         ("crop", single(pad(), pads(&[0, 0, -1, 0, 0, 0, 0, 0]))),
         ("padded batch", single(pad(), pads(&[1, 0, 0, 0, 0, 0, 0, 0]))),
         ("part of rows", single(slice(), slice_bounds())),
+        ("far stride", single(pool("MaxPool").ints("strides", &[1, 5000]), vec![])),
+        ("far padding", single(pad(), pads(&[0, 0, 5000, 0, 0, 0, 0, 0]))),
         ("big padding", single(pool("AveragePool").ints("pads", &[2, 2, 2, 2]), vec![])),
     ];
     for (case, model) in cases {

@@ -4,6 +4,9 @@ use super::{Call, Lowering, Refusal, Slot, View, known, unsupported};
 use crate::import::attributes::extent;
 use crate::network::{Conv, Op, Tensor, ValueId, Window};
 
+/// Most rows or columns in a kernel, stride, dilation or padding.
+const MAX_WINDOW: usize = 1 << 12;
+
 impl<'a> Lowering<'a> {
     pub(super) fn convolution(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
         let (shape, data) = call.weights(1)?;
@@ -109,8 +112,8 @@ impl<'a> Lowering<'a> {
 
 fn pad(pad: i64) -> Result<usize, Refusal> {
     match usize::try_from(pad) {
-        Ok(pad) if pad < 1 << 31 => Ok(pad),
-        Ok(pad) => Err(format!("padding of {pad}").into()),
+        Ok(pad) if pad <= MAX_WINDOW => Ok(pad),
+        Ok(pad) => unsupported(format!("padding of {pad}, over {MAX_WINDOW}")),
         Err(_) => unsupported("negative padding"),
     }
 }
@@ -127,10 +130,10 @@ fn padded<'a>(view: &View<'a>, zeros: [usize; 4]) -> Result<View<'a>, Refusal> {
 /// Adds padding to padding.
 pub(super) fn add(padding: &mut [usize; 4], more: [usize; 4]) -> Result<(), Refusal> {
     for (sum, more) in padding.iter_mut().zip(more) {
-        *sum = sum
-            .checked_add(more)
-            .filter(|&sum| sum < 1 << 31)
-            .ok_or_else(|| "too much padding".to_owned())?;
+        *sum = sum.saturating_add(more);
+        if *sum > MAX_WINDOW {
+            return unsupported(format!("padding of {sum}, over {MAX_WINDOW}"));
+        }
     }
     Ok(())
 }
@@ -165,5 +168,9 @@ pub(super) fn geometry(call: &Call<'_>, kernel: [usize; 2], image: [usize; 2]) -
         }
         other => return Err(format!("auto_pad `{other}`").into()),
     };
+    let numbers = [kernel, stride, dilation, [padding[0], padding[1]], [padding[2], padding[3]]];
+    if let Some(large) = numbers.iter().flatten().find(|&&number| number > MAX_WINDOW) {
+        return unsupported(format!("a window, stride, dilation or padding of {large}, over {MAX_WINDOW}"));
+    }
     Ok(Window { kernel, stride, padding, dilation })
 }

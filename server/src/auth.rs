@@ -6,7 +6,7 @@ mod verify;
 
 pub use local::{LocalToken, LocalTokenError};
 pub use policy::{Access, access, is_long_lived, listed};
-pub use verify::{Authenticator, Identity, TokenDirectory, TokenRecord};
+pub use verify::{Authenticator, DirectoryAway, Identity, TokenDirectory, TokenRecord};
 
 /// What a caller may do; each role includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]

@@ -80,7 +80,7 @@ impl ApiError {
         Self::Field { field: field.into(), reason: reason.into() }
     }
 
-    /// The status code; docs/errors.md has the same table.
+    /// The status code; tests/server/errors.rs walks the table.
     pub fn code(&self) -> Code {
         match self {
             Self::Auth(error) => auth(*error),

@@ -8,6 +8,7 @@ pub mod config;
 pub mod error;
 pub mod infer;
 pub mod layers;
+pub mod serve;
 pub mod upload;
 
 pub use config::Config;

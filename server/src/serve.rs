@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity as TlsIdentity, ServerTlsConfig};
@@ -143,8 +142,7 @@ macro_rules! limited {
         $server
             .max_decoding_message_size($limits.max_message_bytes)
             .max_encoding_message_size($limits.max_message_bytes)
-            .accept_compressed(CompressionEncoding::Gzip)
-            .send_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
     };
 }
 pub(crate) use limited;

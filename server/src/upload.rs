@@ -2,11 +2,13 @@
 
 mod error;
 mod header;
+mod intake;
 mod receiver;
 mod spool;
 
 pub use error::UploadError;
 pub(crate) use error::hex;
 pub use header::{FileSpec, FileSpecs, HeaderLimits, check_name};
+pub use intake::{Intake, Part, UploadMessage};
 pub use receiver::Receiver;
 pub use spool::{Spool, SpoolDir};

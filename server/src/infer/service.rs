@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dyadic_proto::inference as pb;
 use dyadic_proto::inference::grpc_inference_service_server::GrpcInferenceService;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -26,6 +26,9 @@ const EXTENSIONS: [&str; 6] = [
     "schedule_policy",
     "statistics",
 ];
+
+/// Requests of one stream that are worked on at once.
+const STREAM_IN_FLIGHT: usize = 16;
 
 /// The service.
 #[derive(Clone)]
@@ -53,6 +56,27 @@ impl InferenceService {
         let answer = run(&loaded, request, id, deadline).await;
         loaded.statistics.answered(answer.is_ok(), started.elapsed());
         answer
+    }
+
+    /// One answer of a stream. A request that is wrong is answered as such, and the stream goes on.
+    async fn stream_answer(
+        self,
+        request: Result<pb::ModelInferRequest, Status>,
+    ) -> Result<pb::ModelStreamInferResponse, Status> {
+        let request = request.map_err(ApiError::Stream)?;
+        let id = request.id.clone();
+        Ok(match self.infer(request, None).await {
+            Ok(mut answer) => {
+                let choice = Some(pb::infer_parameter::ParameterChoice::BoolParam(true));
+                let last = pb::InferParameter { parameter_choice: choice };
+                answer.parameters.insert("triton_final_response".to_owned(), last);
+                pb::ModelStreamInferResponse { error_message: String::new(), infer_response: Some(answer) }
+            }
+            Err(error) => pb::ModelStreamInferResponse {
+                error_message: ApiError::from(error).into_status().message().to_owned(),
+                infer_response: Some(pb::ModelInferResponse { id, ..pb::ModelInferResponse::default() }),
+            },
+        })
     }
 }
 
@@ -130,9 +154,17 @@ impl GrpcInferenceService for InferenceService {
 
     async fn model_stream_infer(
         &self,
-        _: Request<Streaming<pb::ModelInferRequest>>,
+        request: Request<Streaming<pb::ModelInferRequest>>,
     ) -> Answer<Self::ModelStreamInferStream> {
-        unsupported("ModelStreamInfer")
+        let service = self.clone();
+        let drained = self.drain.clone().cancelled_owned();
+        // `buffered` keeps the order of requests.
+        let answers = request
+            .into_inner()
+            .take_until(drained)
+            .map(move |request| service.clone().stream_answer(request))
+            .buffered(STREAM_IN_FLIGHT);
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn model_config(&self, request: Request<pb::ModelConfigRequest>) -> Answer<pb::ModelConfigResponse> {

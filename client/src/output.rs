@@ -82,7 +82,7 @@ impl Output {
     }
 
     /// A result line for people; nothing with `--json`.
-    pub(crate) fn line(&self, text: impl AsRef<str>) -> Result<()> {
+    pub(crate) fn line(self, text: impl AsRef<str>) -> Result<()> {
         if self.json {
             return Ok(());
         }
@@ -90,12 +90,12 @@ impl Output {
     }
 
     /// A table for people; nothing with `--json`.
-    pub(crate) fn table(&self, table: &Table) -> Result<()> {
+    pub(crate) fn table(self, table: &Table) -> Result<()> {
         if self.json { Ok(()) } else { self.raw(table.render(self.paint).as_bytes()) }
     }
 
     /// One JSON value, with `--json` only.
-    pub(crate) fn value(&self, value: &Value) -> Result<()> {
+    pub(crate) fn value(self, value: &Value) -> Result<()> {
         if !self.json {
             return Ok(());
         }
@@ -104,12 +104,13 @@ impl Output {
     }
 
     /// One JSON value on one line (a stream of them), with `--json` only.
-    pub(crate) fn json_line(&self, value: &Value) -> Result<()> {
+    pub(crate) fn json_line(self, value: &Value) -> Result<()> {
         if self.json { self.raw(format!("{value}\n").as_bytes()) } else { Ok(()) }
     }
 
     /// Bytes to stdout as they are. A closed pipe ends the program quietly, as `head` expects.
-    pub(crate) fn raw(&self, bytes: &[u8]) -> Result<()> {
+    #[expect(clippy::unused_self, reason = "all printing goes through an Output")]
+    pub(crate) fn raw(self, bytes: &[u8]) -> Result<()> {
         let mut out = std::io::stdout().lock();
         match out.write_all(bytes).and_then(|()| out.flush()) {
             Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
@@ -118,14 +119,14 @@ impl Output {
     }
 
     /// A remark on stderr that is not a result.
-    pub(crate) fn note(&self, text: impl AsRef<str>) {
+    pub(crate) fn note(self, text: impl AsRef<str>) {
         if !self.quiet {
             eprintln!("{}", text.as_ref());
         }
     }
 
     /// The error and its advice on stderr; with `--json` an object there.
-    pub(crate) fn error(&self, error: &CliError) {
+    pub(crate) fn error(self, error: &CliError) {
         if self.json {
             let value = serde_json::json!({
                 "error": { "exit_code": error.kind as i32, "message": error.message, "hint": error.hint }

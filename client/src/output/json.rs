@@ -59,7 +59,7 @@ fn object(message: &DynamicMessage) -> Value {
     let mut map = Map::new();
     for field in message.descriptor().fields() {
         if message.has_field(&field) || !field.supports_presence() {
-            map.insert(field.name().to_owned(), value(&field, &field.kind(), &message.get_field(&field)));
+            map.insert(field.name().to_owned(), value(&field.kind(), &message.get_field(&field)));
         } else if field.containing_oneof().is_none() || is_optional(&field) {
             map.insert(field.name().to_owned(), Value::Null);
         }
@@ -72,7 +72,7 @@ fn is_optional(field: &FieldDescriptor) -> bool {
     field.field_descriptor_proto().proto3_optional()
 }
 
-fn value(field: &FieldDescriptor, kind: &Kind, v: &Field) -> Value {
+fn value(kind: &Kind, v: &Field) -> Value {
     match v {
         Field::Bool(x) => (*x).into(),
         Field::I32(x) => (*x).into(),
@@ -86,14 +86,13 @@ fn value(field: &FieldDescriptor, kind: &Kind, v: &Field) -> Value {
         Field::Bytes(x) => hex(x).into(),
         Field::EnumNumber(n) => enumerator(kind, *n),
         Field::Message(m) => message_value(m),
-        Field::List(items) => items.iter().map(|item| value(field, kind, item)).collect(),
+        Field::List(items) => items.iter().map(|item| value(kind, item)).collect(),
         Field::Map(entries) => {
             let inner = match kind {
                 Kind::Message(entry) => entry.map_entry_value_field(),
                 _ => return Value::Null,
             };
-            let mut pairs: Vec<_> =
-                entries.iter().map(|(k, v)| (key(k), value(&inner, &inner.kind(), v))).collect();
+            let mut pairs: Vec<_> = entries.iter().map(|(k, v)| (key(k), value(&inner.kind(), v))).collect();
             pairs.sort_by(|a, b| a.0.cmp(&b.0));
             Value::Object(pairs.into_iter().collect())
         }

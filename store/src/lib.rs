@@ -1,1 +1,3 @@
-//! See the crate's description in Cargo.toml.
+//! Postgres (queue, history, registry), the blob store, and the domain types that go through both.
+
+pub mod spec;

@@ -1,0 +1,299 @@
+//! What a quantization job is asked to do: plain data, shared by queue, server and worker.
+
+use serde::{Deserialize, Serialize};
+
+/// Which algorithm quantizes the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Ternary: two power-of-two subfilters a filter.
+    Aptq,
+    /// Any width from 2 to 5 bits.
+    Apq,
+}
+
+/// What APTQ's boundary optimizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Boundary {
+    /// Euclidean distance.
+    L2,
+    /// Angle: any scale is absorbed by the normalization that follows.
+    Angle,
+}
+
+/// Which levels APQ may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Levels {
+    /// 0 and ±2^j: one shift a weight; 2 to 4 bits.
+    SingleShift,
+    /// Sums of at most two signed powers of two; 4 and 5 bits.
+    TwoTerm,
+}
+
+/// What multipliers the requantization may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Requant {
+    /// 7-bit integers, at most four signed powers of two.
+    Multiplier,
+    /// ±2^j only.
+    Shift,
+}
+
+/// What training minimizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// Cross entropy with the labels.
+    Label,
+    /// Cross entropy with the float network's own outputs; needs no labels.
+    Distill,
+    /// The mean of both.
+    Both,
+}
+
+/// Arithmetic of training. The exported network and its evaluation are integers whatever stands here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// bf16 where the hardware computes in it, else f32.
+    Auto,
+    /// 32-bit floats.
+    F32,
+    /// bfloat16 activations and weights, f32 statistics and parameters.
+    Bf16,
+}
+
+/// Widths of activation codes, 4 to 8 each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActivationBits {
+    /// Where a stride-1 3×3 convolution reads.
+    pub conv3x3: u8,
+    /// Everywhere else.
+    pub other: u8,
+}
+
+/// Normalization of 8-bit images: `(v/255 − mean) / std`, one pair a channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalization {
+    /// Means.
+    pub mean: Vec<f32>,
+    /// Standard deviations, > 0.
+    pub std: Vec<f32>,
+}
+
+/// A job's settings, all defaults resolved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JobSpec {
+    /// Algorithm.
+    pub method: Method,
+    /// APTQ's boundary.
+    pub boundary: Boundary,
+    /// APQ's levels; unset: single-shift up to 3 bits, two-term above.
+    pub levels: Option<Levels>,
+    /// Bits a weight.
+    pub bits: u8,
+    /// Quantize the first and last layer like the rest, not to 8 bits.
+    pub strict: bool,
+    /// Multipliers of the requantization.
+    pub requant: Requant,
+    /// Passes over the training images; 0 quantizes without training.
+    pub epochs: u32,
+    /// Images a step.
+    pub batch_size: u32,
+    /// Peak rate of the cosine schedule.
+    pub learning_rate: f64,
+    /// SGD's momentum.
+    pub momentum: f64,
+    /// Decay of the weights (not of normalizations).
+    pub weight_decay: f64,
+    /// Seed of all randomness.
+    pub seed: u64,
+    /// What is minimized.
+    pub loss: Loss,
+    /// Share of the old value in the moving average of all parameters, which is then what is exported.
+    pub ema: Option<f64>,
+    /// Share of the steps after which codebooks and activation steps no longer change.
+    pub freeze_at: f64,
+    /// Widths of activations.
+    pub activation_bits: ActivationBits,
+    /// libtorch's threads; unset: all cores.
+    pub threads: Option<u32>,
+    /// Arithmetic of training.
+    pub precision: Precision,
+    /// Use only this many training images.
+    pub train_limit: Option<u32>,
+    /// Use only this many evaluation images.
+    pub eval_limit: Option<u32>,
+    /// Random crop, and horizontal flip where the dataset's classes allow it.
+    pub augment: bool,
+    /// Preprocessing of images; empty vectors mean the values that suit the dataset's channel count (CIFAR's for 3).
+    pub normalization: Normalization,
+}
+
+/// A setting that is out of range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct SpecError {
+    /// The field's name.
+    pub field: &'static str,
+    /// Expected and actual.
+    pub reason: String,
+}
+
+impl Default for JobSpec {
+    fn default() -> Self {
+        JobSpec {
+            method: Method::Aptq,
+            boundary: Boundary::Angle,
+            levels: None,
+            bits: 2,
+            strict: false,
+            requant: Requant::Multiplier,
+            epochs: 20,
+            batch_size: 128,
+            learning_rate: 0.02,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            seed: 1,
+            loss: Loss::Label,
+            ema: None,
+            freeze_at: 0.6,
+            activation_bits: ActivationBits { conv3x3: 6, other: 8 },
+            threads: None,
+            precision: Precision::Auto,
+            train_limit: None,
+            eval_limit: None,
+            augment: true,
+            normalization: Normalization {
+                mean: vec![0.4914, 0.4822, 0.4465],
+                std: vec![0.2470, 0.2435, 0.2616],
+            },
+        }
+    }
+}
+
+/// Most epochs of one job.
+const EPOCHS_MAX: u32 = 10_000;
+
+impl JobSpec {
+    /// The levels in force.
+    pub fn levels(&self) -> Levels {
+        self.levels.unwrap_or(if self.bits <= 3 { Levels::SingleShift } else { Levels::TwoTerm })
+    }
+
+    /// Checks every range and every combination.
+    ///
+    /// # Errors
+    /// The first field that is out of range.
+    pub fn validate(&self) -> Result<(), SpecError> {
+        self.validate_widths()?;
+        let fail = |field, reason: String| Err(SpecError { field, reason });
+        let share = |x: f64| (0.0..=1.0).contains(&x);
+        if self.epochs > EPOCHS_MAX {
+            return fail("epochs", format!("{} is more than {EPOCHS_MAX}", self.epochs));
+        }
+        if !(1..=65_536).contains(&self.batch_size) {
+            return fail("batch_size", format!("{} is not in 1 to 65536", self.batch_size));
+        }
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return fail("learning_rate", format!("{} is not a positive number", self.learning_rate));
+        }
+        if !(share(self.momentum) && self.momentum < 1.0) {
+            return fail("momentum", format!("{} is not in 0 to 1 (1 excluded)", self.momentum));
+        }
+        if !share(self.weight_decay) {
+            return fail("weight_decay", format!("{} is not in 0 to 1", self.weight_decay));
+        }
+        if let Some(ema) = self.ema.filter(|&e| !(share(e) && e < 1.0)) {
+            return fail("ema", format!("{ema} is not in 0 to 1 (1 excluded)"));
+        }
+        if !share(self.freeze_at) {
+            return fail("freeze_at", format!("{} is not in 0 to 1", self.freeze_at));
+        }
+        for (field, value) in
+            [("threads", self.threads), ("train_limit", self.train_limit), ("eval_limit", self.eval_limit)]
+        {
+            if value == Some(0) || (field == "threads" && value.is_some_and(|t| t > 1024)) {
+                return fail(field, format!("{value:?} is out of range; leave it out for the default"));
+            }
+        }
+        let Normalization { mean, std } = &self.normalization;
+        if mean.len() != std.len() || mean.len() > 16 {
+            return fail("normalization", format!("{} means and {} standard deviations", mean.len(), std.len()));
+        }
+        if mean.iter().any(|m| !m.is_finite()) || std.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
+            return fail("normalization", "means must be finite and standard deviations positive".into());
+        }
+        Ok(())
+    }
+
+    fn validate_widths(&self) -> Result<(), SpecError> {
+        let fail = |field, reason: String| Err(SpecError { field, reason });
+        let allowed = match (self.method, self.levels()) {
+            (Method::Aptq, _) => 2..=2,
+            (Method::Apq, Levels::SingleShift) => 2..=4,
+            (Method::Apq, Levels::TwoTerm) => 4..=5,
+        };
+        if !allowed.contains(&self.bits) {
+            let reason = format!("{} is not in {} to {} for this method", self.bits, allowed.start(), allowed.end());
+            return fail("bits", reason);
+        }
+        for (field, bits) in [
+            ("activation_bits.conv3x3", self.activation_bits.conv3x3),
+            ("activation_bits.other", self.activation_bits.other),
+        ] {
+            if !(4..=8).contains(&bits) {
+                return fail(field, format!("{bits} is not in 4 to 8"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_survive_json() {
+        let spec = JobSpec::default();
+        assert_eq!(spec.validate(), Ok(()));
+        let text = serde_json::to_string(&spec).expect("plain data");
+        assert_eq!(serde_json::from_str::<JobSpec>(&text).expect("its own form"), spec);
+        assert_eq!(serde_json::from_str::<JobSpec>("{}").expect("all defaults"), spec);
+        assert!(serde_json::from_str::<JobSpec>("{\"epoch\": 3}").is_err());
+    }
+
+    #[test]
+    fn every_range_names_its_field() {
+        let d = JobSpec::default;
+        let cases = [
+            (JobSpec { bits: 3, ..d() }, "bits"),
+            (JobSpec { method: Method::Apq, bits: 6, ..d() }, "bits"),
+            (JobSpec { method: Method::Apq, bits: 5, levels: Some(Levels::SingleShift), ..d() }, "bits"),
+            (JobSpec { method: Method::Apq, bits: 3, levels: Some(Levels::TwoTerm), ..d() }, "bits"),
+            (JobSpec { batch_size: 0, ..d() }, "batch_size"),
+            (JobSpec { learning_rate: f64::NAN, ..d() }, "learning_rate"),
+            (JobSpec { learning_rate: 0.0, ..d() }, "learning_rate"),
+            (JobSpec { momentum: 1.0, ..d() }, "momentum"),
+            (JobSpec { weight_decay: -0.1, ..d() }, "weight_decay"),
+            (JobSpec { ema: Some(1.0), ..d() }, "ema"),
+            (JobSpec { freeze_at: 1.5, ..d() }, "freeze_at"),
+            (JobSpec { threads: Some(0), ..d() }, "threads"),
+            (JobSpec { eval_limit: Some(0), ..d() }, "eval_limit"),
+            (JobSpec { epochs: 10_001, ..d() }, "epochs"),
+            (JobSpec { activation_bits: ActivationBits { conv3x3: 3, other: 8 }, ..d() }, "activation_bits.conv3x3"),
+            (JobSpec { normalization: Normalization { mean: vec![0.0], std: vec![0.0] }, ..d() }, "normalization"),
+            (JobSpec { normalization: Normalization { mean: vec![0.0], std: vec![] }, ..d() }, "normalization"),
+        ];
+        for (spec, field) in cases {
+            assert_eq!(spec.validate().expect_err(field).field, field);
+        }
+    }
+}

@@ -4,12 +4,14 @@
 //! with a scratch nothing is allocated.
 
 mod arena;
+mod batch;
 mod plan;
 mod run;
 
 use std::sync::Arc;
 
 pub use arena::Scratch;
+pub use batch::{Job, Samples};
 
 use crate::certificate::{Certificate, Mismatch, Report};
 use crate::check::ModelError;
@@ -126,6 +128,21 @@ impl Engine {
     /// Values of one output sample.
     pub fn output_len(&self) -> usize {
         self.model.output_shape().len()
+    }
+
+    /// Name of the input in the source file.
+    pub fn input_name(&self) -> &str {
+        &self.model.input.name
+    }
+
+    /// Name of the output in the source file.
+    pub fn output_name(&self) -> &str {
+        &self.model.output.name
+    }
+
+    /// Class names in the order of the outputs; empty if unknown.
+    pub fn labels(&self) -> &[String] {
+        &self.model.output.labels
     }
 
     /// Whether [`Engine::run_u8`] works: the model has a normalization.

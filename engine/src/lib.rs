@@ -11,6 +11,7 @@ mod kernels;
 pub mod model;
 pub mod quantize;
 pub mod reference;
+pub mod summary;
 #[doc(hidden)]
 pub mod testing;
 

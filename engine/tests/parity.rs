@@ -1,5 +1,6 @@
 //! Every executor equals the reference on every tensor, exactly.
 
+use dyadic_engine::engine::Samples;
 use dyadic_engine::model::{Format, Model, Shape, Window};
 use dyadic_engine::testing::{Builder, ConvCase, Rng, extreme_inputs, random_model};
 use dyadic_engine::{Engine, reference};
@@ -118,6 +119,25 @@ fn outputs_come_in_the_callers_units() {
         for (input, output) in inputs.iter().zip(codes.chunks_exact(engine.output_len())) {
             let trace = reference::run(&model, input).expect("valid");
             assert_eq!(trace.codes[model.output.tensor.0 as usize], output, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_over_threads_equals_one_sample_after_the_other() {
+    let model = random_model(21);
+    let engine = Engine::new(model).expect("generated models are valid");
+    let mut rng = Rng::new(4);
+    for batch in [0, 1, 2, 5, 9] {
+        let input: Vec<f32> =
+            (0..batch * engine.input_shape().len()).map(|_| rng.code(-300, 300) as f32 * 0.01).collect();
+        let mut expected = vec![0.0; batch * engine.output_len()];
+        engine.run_f32(&mut engine.scratch(), &input, batch, &mut expected).expect("valid");
+        for threads in [1, 2, 4] {
+            let mut scratches: Vec<_> = (0..threads).map(|_| engine.scratch()).collect();
+            let mut out = vec![0.0; expected.len()];
+            engine.run_batch(&mut scratches, Samples::Floats(&input), batch, &mut out).expect("valid");
+            assert_eq!(out, expected, "batch {batch}, {threads} threads");
         }
     }
 }

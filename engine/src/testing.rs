@@ -6,7 +6,7 @@ mod networks;
 mod rng;
 
 pub use layers::{Builder, ConvCase};
-pub use networks::{random_model, resnet20};
+pub use networks::{random_model, resnet20, small_cnn};
 pub use rng::Rng;
 
 use crate::model::Model;

@@ -155,3 +155,25 @@ pub fn resnet20(seed: u64, bits: u8) -> Model {
         Some(Normalization { mean: vec![0.491_4, 0.482_2, 0.446_5], std: vec![0.247, 0.243_5, 0.261_6] });
     model
 }
+
+/// A little network of the usual shape for 12 × 12 RGB images: convolutions, a residual, a depthwise layer, a pool,
+/// logits for five classes.
+pub fn small_cnn(seed: u64, bits: u8) -> Model {
+    let narrow = Format::Unsigned { bits: 6 };
+    let shape = Shape { h: 12, w: 12, c: 3 };
+    let (mut builder, input) = Builder::new(seed, shape, Format::Signed { bits: 8 });
+    let first = ConvCase { bits: 8, output: narrow, ..ConvCase::square(8, 3, 1) };
+    let x = builder.conv(input, &first, None);
+    let middle = builder.conv(x, &ConvCase { bits, ..ConvCase::square(8, 3, 1) }, None);
+    let x = builder.conv(middle, &ConvCase { bits, ..ConvCase::square(8, 3, 1) }, Some(x));
+    let x = builder.conv(x, &ConvCase { bits, groups: 8, ..ConvCase::square(8, 3, 2) }, None);
+    let x = builder.conv(x, &ConvCase { bits, output: narrow, ..ConvCase::square(12, 1, 1) }, None);
+    let window = Window { kernel: [6; 2], stride: [1; 2], padding: [0; 4], dilation: [1; 2] };
+    let pooled = builder.avg_pool(x, window, Format::Unsigned { bits: 8 });
+    let logits = builder.logits(pooled, &ConvCase { bits: 8, ..ConvCase::square(5, 1, 1) });
+    let mut model = builder.finish(&format!("small-cnn-{bits}bit"), logits);
+    model.input.normalization =
+        Some(Normalization { mean: vec![0.491_4, 0.482_2, 0.446_5], std: vec![0.247, 0.243_5, 0.261_6] });
+    model.output.labels = ["zero", "one", "two", "three", "four"].map(str::to_owned).to_vec();
+    model
+}

@@ -132,7 +132,7 @@ pub struct JobSpec {
     pub eval_limit: Option<u32>,
     /// Random crop, and horizontal flip where the dataset's classes allow it.
     pub augment: bool,
-    /// Preprocessing of images; empty vectors mean the values that suit the dataset's channel count (CIFAR's for 3).
+    /// Preprocessing of images, one pair a channel; the default is that of CIFAR-10.
     pub normalization: Normalization,
 }
 

@@ -1,1 +1,26 @@
-//! The Dyadic worker.
+//! The Dyadic worker: takes a float network and a dataset, fine-tunes the network with power-of-two weights on
+//! libtorch, and exports the integer network that the engine serves.
+//!
+//! The way through the modules: [`plan`] lowers the float network to quantized units; [`codebook`] fits each
+//! filter's levels; [`net`] runs the units in libtorch with fake quantization; [`train`] fine-tunes; [`requantize`]
+//! and [`export`] turn the result into integers; [`simulate`] runs those integers in libtorch, exactly; [`evaluate`]
+//! compares that with the engine, image by image.
+
+pub mod calibrate;
+pub mod checkpoint;
+pub mod cli;
+pub mod codebook;
+pub mod data;
+pub mod error;
+pub mod evaluate;
+pub mod export;
+pub mod images;
+pub mod net;
+pub mod observer;
+pub mod plan;
+pub mod quantize;
+pub mod report;
+pub mod requantize;
+pub mod simulate;
+pub mod state;
+pub mod train;

@@ -1,0 +1,198 @@
+//! Checkpoints: the whole training state as a safetensors file, and back.
+//!
+//! A checkpoint names what it belongs to (a fingerprint of network, dataset and settings) and the arithmetic it was
+//! made with (instruction set, libtorch, threads, precision): resuming is bit-identical only where both agree.
+
+use std::collections::{BTreeMap, HashMap};
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::codebook::Filter;
+use crate::error::WorkerError;
+use crate::plan::Plan;
+use crate::state::{LayerState, Param, State, StepState};
+
+/// What a checkpoint was made from and with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Hash over model, dataset and settings.
+    pub fingerprint: String,
+    /// Instruction set, libtorch version, threads, precision.
+    pub arithmetic: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    origin: Origin,
+    step: u64,
+    input_step: f32,
+    float_accuracy: Option<f64>,
+}
+
+/// A checkpoint's content.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    /// What it belongs to.
+    pub origin: Origin,
+    /// The state.
+    pub state: State,
+    /// The float network's accuracy, measured once.
+    pub float_accuracy: Option<f64>,
+}
+
+const VERSION: u32 = 1;
+
+impl Checkpoint {
+    /// The file's bytes; equal checkpoints give equal bytes.
+    ///
+    /// # Errors
+    /// [`WorkerError::Checkpoint`] if the state cannot be serialized.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, WorkerError> {
+        let mut tensors: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+        for (i, layer) in self.state.layers.iter().enumerate() {
+            let mut put = |name: &str, p: &Param| {
+                tensors.insert(format!("{i:04}.{name}"), p.value.clone());
+                tensors.insert(format!("{i:04}.{name}.velocity"), p.velocity.clone());
+                tensors.insert(format!("{i:04}.{name}.average"), p.average.clone());
+            };
+            put("weight", &layer.weight);
+            put("gamma", &layer.gamma);
+            put("beta", &layer.beta);
+            tensors.insert(format!("{i:04}.mean"), layer.mean.clone());
+            tensors.insert(format!("{i:04}.variance"), layer.variance.clone());
+            tensors.insert(format!("{i:04}.epsilon"), vec![layer.epsilon]);
+            // Per filter: exponent, clips, number of levels, levels.
+            let filters = layer.filters.iter().flat_map(|f| {
+                let head = [f.exponent as f32, f.clip.0, f.clip.1, f.levels.len() as f32];
+                head.into_iter().chain(f.levels.iter().map(|&l| f32::from(l)))
+            });
+            tensors.insert(format!("{i:04}.filters"), filters.collect());
+        }
+        let steps = self.state.steps.iter().flat_map(|s| [s.exponent as f32, s.latent, s.first, s.second]);
+        tensors.insert("steps".into(), steps.collect());
+        let header = Header {
+            version: VERSION,
+            origin: self.origin.clone(),
+            step: self.state.step,
+            input_step: self.state.input_step,
+            float_accuracy: self.float_accuracy,
+        };
+        let header = serde_json::to_string(&header).map_err(|e| WorkerError::Checkpoint(e.to_string()))?;
+        let metadata = HashMap::from([("dyadic-checkpoint".to_string(), header)]);
+        let bytes: BTreeMap<&String, Vec<u8>> =
+            tensors.iter().map(|(n, v)| (n, v.iter().flat_map(|x| x.to_le_bytes()).collect())).collect();
+        let views = bytes
+            .iter()
+            .map(|(n, b)| TensorView::new(Dtype::F32, vec![b.len() / 4], b).map(|v| ((*n).clone(), v)))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| WorkerError::Checkpoint(e.to_string()))?;
+        safetensors::serialize(views, Some(metadata)).map_err(|e| WorkerError::Checkpoint(e.to_string()))
+    }
+
+    /// Reads a checkpoint and checks that it fits `plan` and `origin`.
+    ///
+    /// # Errors
+    /// [`WorkerError::Checkpoint`], saying what does not fit.
+    pub fn from_bytes(bytes: &[u8], plan: &Plan, origin: &Origin) -> Result<Self, WorkerError> {
+        let bad = |e: &dyn std::fmt::Display| WorkerError::Checkpoint(e.to_string());
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| bad(&e))?;
+        let header = metadata.metadata().as_ref().and_then(|m| m.get("dyadic-checkpoint"));
+        let header = header.ok_or_else(|| bad(&"it is not a checkpoint of this program"))?;
+        let header: Header = serde_json::from_str(header).map_err(|e| bad(&e))?;
+        if header.version != VERSION {
+            return Err(bad(&format!(
+                "its format version is {}, this program reads {VERSION}",
+                header.version
+            )));
+        }
+        if header.origin.fingerprint != origin.fingerprint {
+            return Err(bad(&"it belongs to another model, dataset or job specification"));
+        }
+        if header.origin.arithmetic != origin.arithmetic {
+            return Err(bad(&format!(
+                "it was made with '{}' and this worker has '{}': the result would not be bit-identical",
+                header.origin.arithmetic, origin.arithmetic
+            )));
+        }
+        let file = SafeTensors::deserialize(bytes).map_err(|e| bad(&e))?;
+        let read = Reader { file };
+        let mut state =
+            State { layers: Vec::new(), steps: Vec::new(), input_step: header.input_step, step: header.step };
+        for (i, weights) in plan.weights.iter().enumerate() {
+            state.layers.push(read.layer(i, weights.data.len(), weights.shape[0])?);
+        }
+        for s in read.tensor("steps", Some(4 * plan.steps))?.chunks_exact(4) {
+            state.steps.push(StepState { exponent: s[0] as i32, latent: s[1], first: s[2], second: s[3] });
+        }
+        Ok(Checkpoint { origin: header.origin, state, float_accuracy: header.float_accuracy })
+    }
+}
+
+struct Reader<'a> {
+    file: SafeTensors<'a>,
+}
+
+impl Reader<'_> {
+    fn tensor(&self, name: &str, len: Option<usize>) -> Result<Vec<f32>, WorkerError> {
+        let view = self.file.tensor(name).map_err(|e| WorkerError::Checkpoint(format!("{name}: {e}")))?;
+        if view.dtype() != Dtype::F32 || len.is_some_and(|l| view.data().len() != 4 * l) {
+            return Err(WorkerError::Checkpoint(format!("tensor '{name}' has the wrong size")));
+        }
+        let read = |b: &[u8]| f32::from_le_bytes(b.try_into().unwrap_or_default());
+        Ok(view.data().chunks_exact(4).map(read).collect())
+    }
+
+    fn param(&self, name: &str, len: Option<usize>) -> Result<Param, WorkerError> {
+        let value = self.tensor(name, len)?;
+        let velocity = self.tensor(&format!("{name}.velocity"), Some(value.len()))?;
+        let average = self.tensor(&format!("{name}.average"), None)?;
+        if !average.is_empty() && average.len() != value.len() {
+            return Err(WorkerError::Checkpoint(format!("tensor '{name}.average' has the wrong size")));
+        }
+        Ok(Param { value, velocity, average })
+    }
+
+    fn layer(&self, i: usize, weights: usize, filters: usize) -> Result<LayerState, WorkerError> {
+        let gamma = self.param(&format!("{i:04}.gamma"), None)?;
+        if !gamma.value.is_empty() && gamma.value.len() != filters {
+            return Err(WorkerError::Checkpoint(format!("tensor '{i:04}.gamma' has the wrong size")));
+        }
+        let epsilon = self.tensor(&format!("{i:04}.epsilon"), Some(1))?;
+        Ok(LayerState {
+            weight: self.param(&format!("{i:04}.weight"), Some(weights))?,
+            gamma,
+            beta: self.param(&format!("{i:04}.beta"), Some(filters))?,
+            mean: self.tensor(&format!("{i:04}.mean"), Some(filters))?,
+            variance: self.tensor(&format!("{i:04}.variance"), Some(filters))?,
+            epsilon: epsilon.first().copied().unwrap_or_default(),
+            filters: self.filters(i, filters)?,
+        })
+    }
+
+    fn filters(&self, i: usize, count: usize) -> Result<Vec<Filter>, WorkerError> {
+        let name = format!("{i:04}.filters");
+        let data = self.tensor(&name, None)?;
+        let mut rest = data.as_slice();
+        let mut filters = Vec::with_capacity(count);
+        for _ in 0..count {
+            let Some((&[exponent, neg, pos, n], tail)) = rest.split_first_chunk::<4>() else {
+                return Err(WorkerError::Checkpoint(format!("tensor '{name}' is cut short")));
+            };
+            let n = n as usize;
+            if n > 256 || tail.len() < n {
+                return Err(WorkerError::Checkpoint(format!("tensor '{name}' is cut short")));
+            }
+            let (levels, tail) = tail.split_at(n);
+            filters.push(Filter {
+                levels: levels.iter().map(|&l| l as i8).collect(),
+                exponent: exponent as i32,
+                codes: Vec::new(),
+                clip: (neg, pos),
+            });
+            rest = tail;
+        }
+        Ok(filters)
+    }
+}

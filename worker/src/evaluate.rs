@@ -1,0 +1,124 @@
+//! The last evaluation: the engine on every image, and its logits against the training graph's.
+
+use std::sync::Arc;
+
+use dyadic_engine::model::Model;
+use dyadic_engine::{Engine, Scratch, reference};
+use tch::{Device, Kind, Tensor};
+
+use crate::data::Dataset;
+use crate::error::WorkerError;
+use crate::images::Coder;
+use crate::net::Place;
+use crate::observer::{Control, Observer, Phase, Progress};
+use crate::simulate::Simulation;
+
+/// Images in one comparison.
+const BATCH: usize = 200;
+
+/// What the last evaluation found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Exactness {
+    /// Images whose largest logit, in the engine, is at the label.
+    pub correct: u64,
+    /// Images evaluated; on each of them all logits were identical.
+    pub images: u64,
+}
+
+/// Runs the engine and the simulated integer graph over the first `limit` images of `data`.
+///
+/// # Errors
+/// [`WorkerError::NotExact`], naming the first node that differs, if any logit of any image differs in any bit.
+pub fn evaluate(
+    model: &Arc<Model>,
+    data: &Dataset,
+    coder: &Coder,
+    limit: usize,
+    observer: &mut dyn Observer,
+) -> Result<Exactness, WorkerError> {
+    let engine = Engine::new(Arc::clone(model)).map_err(|e| WorkerError::Model(e.to_string()))?;
+    let mut scratch = engine.scratch();
+    let simulation = Simulation::new(model, Device::Cpu);
+    let place = Place { device: Device::Cpu, kind: Kind::Float };
+    let count = data.len().min(limit);
+    let outputs = engine.output_len();
+    let mut found = Exactness { correct: 0, images: 0 };
+    for start in (0..count).step_by(BATCH) {
+        let indices: Vec<usize> = (start..(start + BATCH).min(count)).collect();
+        let mut bytes = vec![0u8; indices.len() * data.image_len()];
+        data.fill(&indices, None, &mut bytes);
+        let mut logits = vec![0f32; indices.len() * outputs];
+        engine
+            .run_u8(&mut scratch, &bytes, indices.len(), &mut logits)
+            .map_err(|e| WorkerError::Model(e.to_string()))?;
+        let (codes, _) = coder.batch(data, &indices, None, place);
+        let values = simulation.run(&codes);
+        let simulated = output_codes(model, &values)?;
+        let same = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits());
+        for (row, &image) in indices.iter().enumerate() {
+            let range = row * outputs..(row + 1) * outputs;
+            let theirs = reference::output_values(model, simulated.get(range.clone()).unwrap_or_default());
+            let ours = &logits[range];
+            if theirs.len() != outputs || !same(ours, &theirs) {
+                let input = input_codes(&codes, row)?;
+                return Err(first_difference(&engine, &mut scratch, &input, &values, row, image));
+            }
+            let best = (0..outputs).rev().max_by(|&a, &b| ours[a].total_cmp(&ours[b])).unwrap_or(0);
+            found.correct += u64::from(best == data.labels[image] as usize);
+            found.images += 1;
+        }
+        let progress = Progress { phase: Phase::Evaluate, done: found.images, total: count as u64 };
+        if observer.progress(progress) == Control::Stop {
+            return Err(WorkerError::Stopped);
+        }
+    }
+    Ok(found)
+}
+
+/// Row-major NHWC integers of a batch (N, C, H, W) or of one row of it.
+fn integers(x: &Tensor) -> Result<Vec<i64>, WorkerError> {
+    let nhwc = if x.dim() == 4 { x.permute([0, 2, 3, 1]) } else { x.permute([1, 2, 0]) };
+    Ok(Vec::<i64>::try_from(nhwc.to_kind(Kind::Int64).contiguous().view([-1]))?)
+}
+
+/// The output tensor's codes of the whole batch, as the engine counts them.
+fn output_codes(model: &Model, values: &[Option<Tensor>]) -> Result<Vec<i32>, WorkerError> {
+    let Some(output) = &values[model.output.tensor.0 as usize] else { return Ok(Vec::new()) };
+    Ok(integers(output)?.into_iter().map(|v| v as i32).collect())
+}
+
+fn input_codes(codes: &Tensor, row: usize) -> Result<Vec<i32>, WorkerError> {
+    Ok(integers(&codes.get(row as i64))?.into_iter().map(|v| v as i32).collect())
+}
+
+/// Finds the first node whose codes differ on one image.
+fn first_difference(
+    engine: &Engine,
+    scratch: &mut Scratch,
+    input: &[i32],
+    values: &[Option<Tensor>],
+    row: usize,
+    image: usize,
+) -> WorkerError {
+    let model = engine.model();
+    let trace = match engine.trace(scratch, input) {
+        Ok(trace) => trace.codes,
+        Err(e) => return WorkerError::Model(e.to_string()),
+    };
+    for node in &model.nodes {
+        let id = node.output.0 as usize;
+        let Some(value) = &values[id] else { continue };
+        let Ok(theirs) = integers(&value.get(row as i64)) else { continue };
+        let differing = trace[id].iter().zip(&theirs).position(|(a, b)| i64::from(*a) != *b);
+        if let Some(at) = differing {
+            let detail =
+                format!("position {at}: the engine has {}, the training graph {}", trace[id][at], theirs[at]);
+            return WorkerError::NotExact { node: node.name.clone(), image, detail };
+        }
+    }
+    WorkerError::NotExact {
+        node: model.output.name.clone(),
+        image,
+        detail: "only the conversion to float differs".into(),
+    }
+}

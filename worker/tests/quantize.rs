@@ -1,0 +1,244 @@
+//! Whole quantizations, small: exactness over every network family, resuming, and what is refused.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dyadic_engine::{Artifact, Engine};
+use dyadic_graph::network::Network;
+use dyadic_store::spec::{JobSpec, Levels, Loss, Method, Precision, Requant};
+use dyadic_worker::data::{self, Dataset};
+use dyadic_worker::error::WorkerError;
+use dyadic_worker::observer::{Control, Observer, Progress};
+use dyadic_worker::quantize::{Outcome, Request, quantize};
+
+/// Keeps the last checkpoint and stops after a given number of optimizer steps.
+#[derive(Default)]
+struct Recorder {
+    stop_at: Option<u64>,
+    checkpoint_at: Option<u64>,
+    checkpoint: Option<Vec<u8>>,
+    losses: Vec<f64>,
+    metrics: Vec<String>,
+}
+
+impl Observer for Recorder {
+    fn progress(&mut self, p: Progress) -> Control {
+        let training = p.phase == dyadic_worker::observer::Phase::Train;
+        if training && self.stop_at.is_some_and(|s| p.done >= s) { Control::Stop } else { Control::Continue }
+    }
+    fn metric(&mut self, name: &str, _step: i64, value: f64) {
+        if name == "epoch/train_loss" {
+            self.losses.push(value);
+        }
+        self.metrics.push(name.to_string());
+    }
+    fn log(&mut self, _line: &str) {}
+    fn wants_checkpoint(&mut self, step: u64) -> bool {
+        self.checkpoint_at == Some(step)
+    }
+    fn checkpoint(&mut self, bytes: Vec<u8>, _step: u64) -> Control {
+        self.checkpoint = Some(bytes);
+        Control::Continue
+    }
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../graph/tests/fixtures")
+}
+
+fn import(name: &str) -> Network {
+    let model = fs::read(fixtures().join(format!("{name}.onnx"))).expect("the fixture is committed");
+    let data = fs::read(fixtures().join(format!("{name}.onnx.data"))).unwrap_or_default();
+    let side = [(format!("{name}.onnx.data"), data.as_slice())];
+    dyadic_graph::import_bytes(&model, side).expect("fixtures are supported")
+}
+
+/// Two kinds of image, told apart by which half is bright, with seeded noise.
+fn halves(count: usize, [height, width, channels]: [usize; 3], seed: u64) -> Dataset {
+    let mut set = data::random(count, [height, width, channels], seed);
+    let size = height * width * channels;
+    for (index, image) in set.images.chunks_exact_mut(size).enumerate() {
+        let label = index % 2;
+        for (at, value) in image.iter_mut().enumerate() {
+            let bottom = at >= size / 2;
+            *value = *value / 2 + if bottom == (label == 1) { 100 } else { 0 };
+        }
+        set.labels[index] = label as u32;
+    }
+    set
+}
+
+fn spec(method: Method, bits: u8, channels: usize) -> JobSpec {
+    let mut spec =
+        JobSpec { method, bits, epochs: 0, batch_size: 16, threads: Some(1), ..JobSpec::default() };
+    spec.precision = Precision::F32;
+    spec.augment = false;
+    spec.normalization.mean = vec![0.5; channels];
+    spec.normalization.std = vec![0.25; channels];
+    spec
+}
+
+fn run(
+    network: &Network,
+    train: &Dataset,
+    test: &Dataset,
+    spec: &JobSpec,
+    resume: Option<&[u8]>,
+    observer: &mut Recorder,
+) -> Result<Outcome, WorkerError> {
+    let request =
+        Request { network, model_sha256: "m".into(), train, test, dataset_sha256: "d".into(), spec, resume };
+    quantize(&request, observer)
+}
+
+fn shape_of(network: &Network) -> [usize; 3] {
+    match *network.values[network.input.0].shape.as_slice() {
+        [c, h, w] => [h, w, c],
+        ref other => panic!("an image network reads (C, H, W), not {other:?}"),
+    }
+}
+
+/// The comparison of training graph and engine is inside [`quantize`]: it fails on any bit of any image.
+#[test]
+fn every_family_quantizes_exactly_with_every_method() {
+    let families = [
+        "resnet_script13",
+        "resnet_dynamo18",
+        "resnet_a_script17",
+        "bottleneck_script17",
+        "bottleneck_dynamo19",
+        "resnext_dynamo20",
+        "vgg_script14",
+        "vgg_bn_dynamo20",
+        "lenet_relu_dynamo20",
+        "lenet_tanh_script13",
+        "lenet_sigmoid_script20",
+        "preact_dynamo20",
+    ];
+    let methods = [(Method::Aptq, 2), (Method::Apq, 2), (Method::Apq, 3), (Method::Apq, 4), (Method::Apq, 5)];
+    for family in families {
+        let network = import(family);
+        let shape = shape_of(&network);
+        let images = halves(24, shape, 3);
+        for (method, bits) in methods {
+            let spec = spec(method, bits, shape[2]);
+            let outcome = run(&network, &images, &images, &spec, None, &mut Recorder::default())
+                .unwrap_or_else(|e| panic!("{family}, {method:?} {bits}: {e}"));
+            let artifact =
+                Artifact::from_bytes(&outcome.artifact).expect("an artifact just written is readable");
+            let engine = Engine::new(artifact.model).expect("and runs");
+            engine.verify(&artifact.certificate).expect("and its certificate holds");
+        }
+    }
+}
+
+#[test]
+fn strict_shift_only_and_forced_levels_stay_exact() {
+    let network = import("resnet_script13");
+    let images = halves(24, shape_of(&network), 5);
+    let base = spec(Method::Apq, 4, 3);
+    let variants = [
+        JobSpec { strict: true, ..base.clone() },
+        JobSpec { requant: Requant::Shift, ..base.clone() },
+        JobSpec { levels: Some(Levels::SingleShift), ..base.clone() },
+        JobSpec { strict: true, ..spec(Method::Aptq, 2, 3) },
+    ];
+    for spec in variants {
+        run(&network, &images, &images, &spec, None, &mut Recorder::default())
+            .unwrap_or_else(|e| panic!("{spec:?}: {e}"));
+    }
+}
+
+#[test]
+fn training_learns_what_can_be_learned() {
+    let network = import("lenet_relu_dynamo20");
+    let shape = shape_of(&network);
+    let (train, test) = (halves(256, shape, 7), halves(100, shape, 8));
+    for loss in [Loss::Label, Loss::Both] {
+        let spec = JobSpec {
+            epochs: 3,
+            loss,
+            learning_rate: 0.02,
+            ema: Some(0.9),
+            ..spec(Method::Aptq, 2, shape[2])
+        };
+        let mut recorder = Recorder::default();
+        let outcome = run(&network, &train, &test, &spec, None, &mut recorder).expect("a small training");
+        if loss == Loss::Label {
+            assert!(recorder.losses[2] < 0.5 * recorder.losses[0], "{:?}", recorder.losses);
+        }
+        assert!(outcome.report.accuracy > 0.9, "{loss:?}: {}", outcome.report.accuracy);
+        for expected in ["float/accuracy", "epoch/accuracy", "accuracy", "train/loss"] {
+            assert!(recorder.metrics.iter().any(|m| m == expected), "no metric {expected}");
+        }
+        assert!(recorder.metrics.iter().any(|m| m.starts_with("layer/") && m.ends_with("/sparsity")));
+    }
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_same_bits() {
+    let network = import("lenet_relu_dynamo20");
+    let shape = shape_of(&network);
+    let (train, test) = (halves(320, shape, 9), halves(50, shape, 10));
+    let mut spec = JobSpec { epochs: 3, ema: Some(0.9), ..spec(Method::Apq, 4, shape[2]) };
+    spec.augment = true;
+    let whole =
+        run(&network, &train, &test, &spec, None, &mut Recorder::default()).expect("an undisturbed run");
+    // Before the freeze, at an epoch's edge, and after the freeze.
+    for at in [7, 20, 43] {
+        let mut first = Recorder { checkpoint_at: Some(at), stop_at: Some(at + 3), ..Recorder::default() };
+        let stopped = run(&network, &train, &test, &spec, None, &mut first);
+        assert!(matches!(stopped, Err(WorkerError::Stopped)));
+        let checkpoint = first.checkpoint.expect("it was asked for");
+        let resumed = run(&network, &train, &test, &spec, Some(&checkpoint), &mut Recorder::default())
+            .expect("a resumed run");
+        assert_eq!(resumed.report.weights_sha256, whole.report.weights_sha256, "resumed at step {at}");
+        assert_eq!(resumed.artifact, whole.artifact, "resumed at step {at}");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_job_is_refused() {
+    let network = import("lenet_relu_dynamo20");
+    let shape = shape_of(&network);
+    let images = halves(64, shape, 11);
+    let spec = JobSpec { epochs: 1, ..spec(Method::Aptq, 2, shape[2]) };
+    let mut first = Recorder { checkpoint_at: Some(2), ..Recorder::default() };
+    run(&network, &images, &images, &spec, None, &mut first).expect("a small training");
+    let checkpoint = first.checkpoint.expect("it was asked for");
+    let other = JobSpec { seed: spec.seed + 1, ..spec.clone() };
+    let cut = &checkpoint[..checkpoint.len() - 5];
+    for (spec, bytes) in [(&other, checkpoint.as_slice()), (&spec, cut), (&spec, b"nonsense".as_slice())] {
+        let refused = run(&network, &images, &images, spec, Some(bytes), &mut Recorder::default());
+        assert!(matches!(refused, Err(WorkerError::Checkpoint(_))));
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_in_words() {
+    let network = import("lenet_relu_dynamo20");
+    let shape = shape_of(&network);
+    let images = halves(40, shape, 12);
+    let good = spec(Method::Aptq, 2, shape[2]);
+
+    let other_size = halves(40, [shape[0] + 1, shape[1], shape[2]], 12);
+    let refused = run(&network, &other_size, &other_size, &good, None, &mut Recorder::default());
+    assert!(matches!(refused, Err(WorkerError::Invalid(_))));
+
+    let mut labels = images.clone();
+    labels.labels[3] = 4000;
+    let refused = run(&network, &labels, &images, &good, None, &mut Recorder::default());
+    assert!(matches!(refused, Err(WorkerError::Invalid(ref why)) if why.contains("4000")));
+
+    let batch = JobSpec { epochs: 1, batch_size: 64, ..good.clone() };
+    let refused = run(&network, &images, &images, &batch, None, &mut Recorder::default());
+    assert!(matches!(refused, Err(WorkerError::Invalid(ref why)) if why.contains("batch")));
+
+    let wild = JobSpec { epochs: 2, learning_rate: 1e30, ..good };
+    let refused = run(&network, &images, &images, &wild, None, &mut Recorder::default());
+    assert!(
+        matches!(refused, Err(WorkerError::Diverged { .. } | WorkerError::Invalid(_))),
+        "{:?}",
+        refused.err()
+    );
+}

@@ -43,7 +43,7 @@ fn artifact(model: Model) -> Artifact {
 
 /// Output codes of golden input 0, one a line, after the SHA-256 of the file.
 fn expectation(bytes: &[u8], artifact: &Artifact) -> String {
-    let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = Sha256::digest(bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let codes = artifact.certificate.inputs[0].codes(&artifact.model);
     let trace = reference::run(&artifact.model, &codes).expect("checked");
     let outputs = trace.codes[artifact.model.output.tensor.0 as usize].iter().map(ToString::to_string);

@@ -154,7 +154,7 @@ impl Up {
             children.iter().skip(1).map(|c| format!("{} (pid {})", c.name, c.pid())).collect();
         let database = match &place.external {
             Some(_) => "as given by --database-url".to_owned(),
-            None => format!("private PostgreSQL in {}", place.database().display()),
+            None => format!("private PostgreSQL in {}", place.database.display()),
         };
         output.line(format!("{}  {address}\n", output.paint.good("● dyadic is up")))?;
         output.table(&pairs(

@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::child::Child;
+use crate::connect::default_data_dir;
 use crate::error::{CliError, Result};
 
 /// The data folder and what is in it.
@@ -14,7 +15,12 @@ pub(super) struct Place {
     pub(super) logs: PathBuf,
     /// A database that is there already.
     pub(super) external: Option<String>,
+    /// Folder of the private cluster.
+    pub(super) database: PathBuf,
 }
+
+/// Where root's private cluster lies if root's own folders are closed to the user that PostgreSQL then runs as.
+const ROOT_DATABASE: &str = "/var/lib/dyadic/database";
 
 /// A program of ours: beside this one, or on PATH.
 pub(super) fn find(name: &str) -> Result<PathBuf> {
@@ -31,22 +37,38 @@ pub(super) fn find(name: &str) -> Result<PathBuf> {
     })
 }
 
-impl Place {
-    /// Makes the folders, for this user only.
-    pub(super) fn prepare(data: &Path, external: Option<String>) -> Result<Self> {
-        let logs = data.join("logs");
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&logs)
-            .map_err(|e| CliError::file(&logs, e))?;
-        let data = data.canonicalize().map_err(|e| CliError::file(data, e))?;
-        Ok(Place { logs: data.join("logs"), data, external })
-    }
+/// Whether other users can enter the folder and all above it.
+fn open_to_all(folder: &Path) -> bool {
+    folder.ancestors().all(|f| f.metadata().is_ok_and(|m| m.permissions().mode() & 0o001 != 0))
+}
 
-    /// Folder of the private cluster.
-    pub(super) fn database(&self) -> PathBuf {
-        self.data.join("database")
+impl Place {
+    /// Makes the folders, for this user only. As root PostgreSQL runs as another user, who must get through to the
+    /// cluster's folder, though not see what is in ours.
+    pub(super) fn prepare(data: &Path, external: Option<String>) -> Result<Self> {
+        let root = rustix::process::geteuid().is_root();
+        let make = |path: &Path, mode: u32| {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(mode)
+                .create(path)
+                .map_err(|e| CliError::file(path, e))
+        };
+        make(data, if root { 0o711 } else { 0o700 })?;
+        let is_default = data == default_data_dir();
+        let data = data.canonicalize().map_err(|e| CliError::file(data, e))?;
+        let logs = data.join("logs");
+        make(&logs, 0o700)?;
+        let mut database = data.join("database");
+        if root && external.is_none() && !open_to_all(&data) {
+            if !is_default {
+                return Err(CliError::file(&data, "is closed to other users, and as root PostgreSQL runs as one")
+                    .hint("give a folder that others can enter, as in --data /var/lib/dyadic, or --database-url URL"));
+            }
+            database = PathBuf::from(ROOT_DATABASE);
+            make(&database, 0o711)?;
+        }
+        Ok(Place { data, logs, external, database })
     }
 
     pub(super) fn token_file(&self) -> PathBuf {
@@ -73,7 +95,7 @@ impl Place {
         ];
         // A given one goes by the environment: every user of the machine can read arguments.
         if self.external.is_none() {
-            arguments.extend(["--private-database".into(), self.database().into()]);
+            arguments.extend(["--private-database".into(), self.database.clone().into()]);
         }
         arguments
     }
@@ -101,7 +123,7 @@ impl Place {
         if let Some(url) = &self.external {
             return Ok(url.clone());
         }
-        let path = self.database().join("url");
+        let path = self.database.join("url");
         let url = std::fs::read_to_string(&path).map_err(|e| CliError::file(&path, e))?;
         Ok(url.trim().to_owned())
     }
@@ -114,9 +136,21 @@ mod tests {
     #[test]
     fn the_data_folder_is_for_this_user_only() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::prepare(&dir.path().join("data"), None).unwrap();
-        let mode = std::fs::metadata(&place.data).unwrap().permissions().mode();
-        assert_eq!(mode & 0o077, 0);
+        let place = Place::prepare(&dir.path().join("data"), Some("postgres://x".into())).unwrap();
+        for folder in [&place.data, &place.logs] {
+            let mode = std::fs::metadata(folder).unwrap().permissions().mode();
+            assert_eq!(mode & 0o066, 0, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_open_only_if_all_above_it_are() {
+        let dir = tempfile::tempdir().unwrap();
+        for (mode, open) in [(0o700, false), (0o711, true)] {
+            std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(open_to_all(dir.path()), open);
+        }
+        assert!(!open_to_all(&dir.path().join("none")));
     }
 
     #[test]

@@ -142,7 +142,8 @@ fn upload(error: &UploadError) -> Code {
         | UploadError::Gap { .. }
         | UploadError::Overrun { .. }
         | UploadError::Truncated { .. }
-        | UploadError::HashMismatch { .. } => Code::InvalidArgument,
+        | UploadError::HashMismatch { .. }
+        | UploadError::Tar(_) => Code::InvalidArgument,
         UploadError::WrongOffset { .. } => Code::FailedPrecondition,
         UploadError::TooLarge { .. } => Code::ResourceExhausted,
         UploadError::Busy => Code::Aborted,

@@ -9,6 +9,7 @@ pub mod error;
 pub mod infer;
 pub mod layers;
 pub mod serve;
+pub mod services;
 pub mod upload;
 
 pub use config::Config;

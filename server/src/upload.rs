@@ -5,6 +5,7 @@ mod header;
 mod intake;
 mod receiver;
 mod spool;
+mod tar;
 
 pub use error::UploadError;
 pub(crate) use error::hex;
@@ -12,3 +13,4 @@ pub use header::{FileSpec, FileSpecs, HeaderLimits, check_name};
 pub use intake::{Intake, Part, UploadMessage};
 pub use receiver::Receiver;
 pub use spool::{Spool, SpoolDir};
+pub use tar::check_tar;

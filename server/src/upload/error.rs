@@ -107,6 +107,9 @@ pub enum UploadError {
         /// Bytes here.
         expected: u64,
     },
+    /// A dataset that is not a plain tar.
+    #[error("the tar: {0}")]
+    Tar(String),
     /// Another upload of the same bytes is under way.
     #[error("the same bytes are being uploaded right now")]
     Busy,

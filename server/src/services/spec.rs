@@ -1,0 +1,261 @@
+//! A job's settings between the API and the domain: unset means the default on the way in, everything is set on the way out.
+
+use dyadic_proto::v1 as pb;
+use dyadic_store::spec::{
+    ActivationBits, Boundary, JobSpec, Levels, Loss, Method, Normalization, Precision, Requant,
+};
+
+use crate::error::ApiError;
+
+/// The training settings of a submitted spec, defaults filled in and ranges checked.
+pub(crate) fn settings(spec: &pb::JobSpec) -> Result<JobSpec, ApiError> {
+    let unset = JobSpec::default();
+    let method = method(spec.method)?.unwrap_or(unset.method);
+    let bits = match spec.bits {
+        Some(bits) => u8::try_from(bits).map_err(|_| ApiError::field("bits", format!("{bits} is out of range")))?,
+        None => default_bits(method, levels(spec.levels)?),
+    };
+    let settings = JobSpec {
+        method,
+        boundary: boundary(spec.boundary)?.unwrap_or(unset.boundary),
+        levels: levels(spec.levels)?,
+        bits,
+        strict: spec.strict.unwrap_or(unset.strict),
+        requant: requant(spec.requant)?.unwrap_or(unset.requant),
+        epochs: spec.epochs.unwrap_or(unset.epochs),
+        batch_size: spec.batch_size.unwrap_or(unset.batch_size),
+        learning_rate: spec.learning_rate.unwrap_or(unset.learning_rate),
+        momentum: spec.momentum.unwrap_or(unset.momentum),
+        weight_decay: spec.weight_decay.unwrap_or(unset.weight_decay),
+        seed: spec.seed.unwrap_or(unset.seed),
+        loss: loss(spec.loss)?.unwrap_or(unset.loss),
+        ema: spec.ema.map_or(unset.ema, |decay| (decay != 0.0).then_some(decay)),
+        freeze_at: spec.freeze_at.unwrap_or(unset.freeze_at),
+        activation_bits: activation_bits(spec.activation_bits, unset.activation_bits)?,
+        threads: spec.threads,
+        precision: precision(spec.precision)?.unwrap_or(unset.precision),
+        train_limit: limit("train_limit", spec.train_limit)?,
+        eval_limit: limit("eval_limit", spec.eval_limit)?,
+        augment: spec.augment.unwrap_or(unset.augment),
+        normalization: normalization(spec.normalization.as_ref()),
+    };
+    settings.validate().map_err(|error| ApiError::field(error.field, error.reason))?;
+    Ok(settings)
+}
+
+/// APTQ is ternary; APQ takes what its levels are made for.
+fn default_bits(method: Method, levels: Option<Levels>) -> u8 {
+    match (method, levels) {
+        (Method::Aptq, _) => 2,
+        (Method::Apq, Some(Levels::TwoTerm)) => 4,
+        (Method::Apq, _) => 3,
+    }
+}
+
+/// The same settings for the API.
+pub(crate) fn to_proto(settings: &JobSpec) -> pb::JobSpec {
+    let ActivationBits { conv3x3, other } = settings.activation_bits;
+    let Normalization { mean, std } = settings.normalization.clone();
+    let levels = (settings.method == Method::Apq).then(|| settings.levels());
+    pb::JobSpec {
+        method: match settings.method {
+            Method::Aptq => pb::Method::Aptq,
+            Method::Apq => pb::Method::Apq,
+        }
+        .into(),
+        boundary: match settings.boundary {
+            Boundary::L2 => pb::Boundary::L2,
+            Boundary::Angle => pb::Boundary::Angle,
+        }
+        .into(),
+        levels: match levels {
+            None => pb::Levels::Unspecified,
+            Some(Levels::SingleShift) => pb::Levels::SingleShift,
+            Some(Levels::TwoTerm) => pb::Levels::TwoTerm,
+        }
+        .into(),
+        bits: Some(settings.bits.into()),
+        strict: Some(settings.strict),
+        requant: match settings.requant {
+            Requant::Multiplier => pb::Requant::Multiplier,
+            Requant::Shift => pb::Requant::Shift,
+        }
+        .into(),
+        activation_bits: Some(pb::ActivationBits {
+            conv3x3: Some(conv3x3.into()),
+            other: Some(other.into()),
+        }),
+        epochs: Some(settings.epochs),
+        batch_size: Some(settings.batch_size),
+        learning_rate: Some(settings.learning_rate),
+        momentum: Some(settings.momentum),
+        weight_decay: Some(settings.weight_decay),
+        seed: Some(settings.seed),
+        loss: match settings.loss {
+            Loss::Label => pb::Loss::Labels,
+            Loss::Distill => pb::Loss::Distill,
+            Loss::Both => pb::Loss::LabelsAndDistill,
+        }
+        .into(),
+        ema: settings.ema,
+        freeze_at: Some(settings.freeze_at),
+        threads: settings.threads,
+        precision: match settings.precision {
+            Precision::Auto => pb::Precision::Auto,
+            Precision::F32 => pb::Precision::F32,
+            Precision::Bf16 => pb::Precision::Bf16,
+        }
+        .into(),
+        train_limit: settings.train_limit.map(u64::from),
+        eval_limit: settings.eval_limit.map(u64::from),
+        augment: Some(settings.augment),
+        normalization: (!mean.is_empty()).then_some(pb::Normalization { mean, std }),
+        ..pb::JobSpec::default()
+    }
+}
+
+/// An enum's value; `None` for its UNSPECIFIED.
+fn choice<P: TryFrom<i32>, D>(
+    field: &str,
+    value: i32,
+    domain: impl Fn(P) -> Option<D>,
+) -> Result<Option<D>, ApiError> {
+    let value = P::try_from(value).map_err(|_| ApiError::field(field, format!("{value} is not a value of it")))?;
+    Ok(domain(value))
+}
+
+fn method(value: i32) -> Result<Option<Method>, ApiError> {
+    choice("method", value, |value| match value {
+        pb::Method::Unspecified => None,
+        pb::Method::Aptq => Some(Method::Aptq),
+        pb::Method::Apq => Some(Method::Apq),
+    })
+}
+
+fn boundary(value: i32) -> Result<Option<Boundary>, ApiError> {
+    choice("boundary", value, |value| match value {
+        pb::Boundary::Unspecified => None,
+        pb::Boundary::L2 => Some(Boundary::L2),
+        pb::Boundary::Angle => Some(Boundary::Angle),
+    })
+}
+
+fn levels(value: i32) -> Result<Option<Levels>, ApiError> {
+    choice("levels", value, |value| match value {
+        pb::Levels::Unspecified => None,
+        pb::Levels::SingleShift => Some(Levels::SingleShift),
+        pb::Levels::TwoTerm => Some(Levels::TwoTerm),
+    })
+}
+
+fn requant(value: i32) -> Result<Option<Requant>, ApiError> {
+    choice("requant", value, |value| match value {
+        pb::Requant::Unspecified => None,
+        pb::Requant::Multiplier => Some(Requant::Multiplier),
+        pb::Requant::Shift => Some(Requant::Shift),
+    })
+}
+
+fn loss(value: i32) -> Result<Option<Loss>, ApiError> {
+    choice("loss", value, |value| match value {
+        pb::Loss::Unspecified => None,
+        pb::Loss::Labels => Some(Loss::Label),
+        pb::Loss::Distill => Some(Loss::Distill),
+        pb::Loss::LabelsAndDistill => Some(Loss::Both),
+    })
+}
+
+fn precision(value: i32) -> Result<Option<Precision>, ApiError> {
+    choice("precision", value, |value| match value {
+        pb::Precision::Unspecified => None,
+        pb::Precision::Auto => Some(Precision::Auto),
+        pb::Precision::F32 => Some(Precision::F32),
+        pb::Precision::Bf16 => Some(Precision::Bf16),
+    })
+}
+
+fn activation_bits(
+    bits: Option<pb::ActivationBits>,
+    unset: ActivationBits,
+) -> Result<ActivationBits, ApiError> {
+    let Some(bits) = bits else { return Ok(unset) };
+    let width = |field: &str, value: Option<u32>, unset: u8| match value {
+        None => Ok(unset),
+        Some(value) => u8::try_from(value).map_err(|_| ApiError::field(field, format!("{value} is not in 4 to 8"))),
+    };
+    Ok(ActivationBits {
+        conv3x3: width("activation_bits.conv3x3", bits.conv3x3, unset.conv3x3)?,
+        other: width("activation_bits.other", bits.other, unset.other)?,
+    })
+}
+
+fn limit(field: &str, value: Option<u64>) -> Result<Option<u32>, ApiError> {
+    let narrow = |value| u32::try_from(value).map_err(|_| ApiError::field(field, format!("{value} is too large")));
+    value.map(narrow).transpose()
+}
+
+/// Unset becomes empty, which stands for what suits the dataset.
+fn normalization(given: Option<&pb::Normalization>) -> Normalization {
+    given.map_or(Normalization { mean: Vec::new(), std: Vec::new() }, |given| Normalization {
+        mean: given.mean.clone(),
+        std: given.std.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_set_means_the_defaults() {
+        let settings = settings(&pb::JobSpec::default()).unwrap();
+        let unset = Normalization { mean: vec![], std: vec![] };
+        assert_eq!(settings, JobSpec { normalization: unset, ..JobSpec::default() });
+    }
+
+    #[test]
+    fn what_is_resolved_resolves_to_itself() {
+        let cases = [
+            pb::JobSpec::default(),
+            pb::JobSpec { method: pb::Method::Apq.into(), ..Default::default() },
+            pb::JobSpec { method: pb::Method::Apq.into(), bits: Some(5), ema: Some(0.999), ..Default::default() },
+            pb::JobSpec {
+                levels: pb::Levels::TwoTerm.into(),
+                method: pb::Method::Apq.into(),
+                loss: pb::Loss::Distill.into(),
+                requant: pb::Requant::Shift.into(),
+                train_limit: Some(10),
+                normalization: Some(pb::Normalization { mean: vec![0.5], std: vec![0.25] }),
+                ..Default::default()
+            },
+        ];
+        for case in cases {
+            let resolved = to_proto(&settings(&case).unwrap());
+            assert_eq!(to_proto(&settings(&resolved).unwrap()), resolved, "{case:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_range_names_its_field() {
+        let d = pb::JobSpec::default;
+        let apq = || pb::JobSpec { method: pb::Method::Apq.into(), ..d() };
+        let narrow = pb::ActivationBits { conv3x3: Some(300), other: None };
+        let cases = [
+            (pb::JobSpec { method: 99, ..d() }, "method"),
+            (pb::JobSpec { loss: -1, ..d() }, "loss"),
+            (pb::JobSpec { bits: Some(300), ..d() }, "bits"),
+            (pb::JobSpec { bits: Some(3), ..d() }, "bits"),
+            (pb::JobSpec { bits: Some(6), ..apq() }, "bits"),
+            (pb::JobSpec { batch_size: Some(0), ..d() }, "batch_size"),
+            (pb::JobSpec { learning_rate: Some(f64::NAN), ..d() }, "learning_rate"),
+            (pb::JobSpec { train_limit: Some(1 << 40), ..d() }, "train_limit"),
+            (pb::JobSpec { activation_bits: Some(narrow), ..d() }, "activation_bits.conv3x3"),
+        ];
+        for (spec, field) in cases {
+            match settings(&spec) {
+                Err(ApiError::Field { field: named, .. }) => assert_eq!(named, field),
+                other => panic!("{field}: {other:?}"),
+            }
+        }
+    }
+}

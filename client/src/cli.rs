@@ -81,7 +81,10 @@ impl Cli {
             Command::Up(up) => up.run(&server, output).await,
             Command::Completions(completions) => completions.run(output),
             Command::Model(model) => model.run(&server.connect().await?, output).await,
-            Command::Dataset(dataset) => dataset.run(&server, output).await,
+            Command::Dataset(dataset) => {
+                let advice = "what the server has stays there: the same command goes on with it";
+                until_interrupted(dataset.run(&server, output), advice).await
+            }
             Command::Job(job) => job.run(&server.connect().await?, output).await,
             Command::Runs(runs) => runs.run(&server.connect().await?, output).await,
             Command::Infer(infer) => infer.run(&server.connect().await?, output).await,

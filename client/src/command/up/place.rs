@@ -1,8 +1,12 @@
 //! Where everything lies: the data folder, and the programs.
 
 use std::ffi::OsString;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::fs::File;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::child::Child;
 use crate::connect::default_data_dir;
@@ -17,6 +21,8 @@ pub(super) struct Place {
     pub(super) external: Option<String>,
     /// Folder of the private cluster.
     pub(super) database: PathBuf,
+    /// Held while this process lives.
+    _lock: File,
 }
 
 /// Where root's private cluster lies if root's own folders are closed to the user that PostgreSQL then runs as.
@@ -40,6 +46,25 @@ pub(super) fn find(name: &str) -> Result<PathBuf> {
 /// Whether other users can enter the folder and all above it.
 fn open_to_all(folder: &Path) -> bool {
     folder.ancestors().all(|f| f.metadata().is_ok_and(|m| m.permissions().mode() & 0o001 != 0))
+}
+
+/// Keeps a second `dyadic up` away from the same folder.
+fn lock(data: &Path) -> Result<File> {
+    let path = data.join("lock");
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|e| CliError::file(&path, e))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => {
+            Err(CliError::failed(format!("dyadic is up already in {}", data.display()))
+                .hint("use it, stop it, or give another folder with --data"))
+        }
+        Err(e) => Err(CliError::file(&path, e)),
+    }
 }
 
 impl Place {
@@ -68,7 +93,8 @@ impl Place {
             database = PathBuf::from(ROOT_DATABASE);
             make(&database, 0o711)?;
         }
-        Ok(Place { data, logs, external, database })
+        let lock = lock(&data)?;
+        Ok(Place { data, logs, external, database, _lock: lock })
     }
 
     pub(super) fn token_file(&self) -> PathBuf {
@@ -141,6 +167,16 @@ mod tests {
             let mode = std::fs::metadata(folder).unwrap().permissions().mode();
             assert_eq!(mode & 0o066, 0, "{mode:o}");
         }
+    }
+
+    #[test]
+    fn one_folder_has_one_owner_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = || Some("postgres://x".to_owned());
+        let first = Place::prepare(dir.path(), database()).unwrap();
+        assert!(Place::prepare(dir.path(), database()).unwrap_err().message.contains("up already"));
+        drop(first);
+        Place::prepare(dir.path(), database()).unwrap();
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub struct Model {
 
 /// The network's only input: NCHW floats, or HWC bytes where `normalization` is there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Input {
     /// The tensor's name in the source file.
     pub name: String,
@@ -39,6 +40,7 @@ pub struct Input {
 
 /// Per-channel normalization of 8-bit images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Normalization {
     /// One mean a channel, in units of v/255.
     pub mean: Vec<f32>,
@@ -48,6 +50,7 @@ pub struct Normalization {
 
 /// The network's only output: `value = f32(code) · 2^step`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Output {
     /// The tensor's name in the source file.
     pub name: String,
@@ -85,7 +88,7 @@ pub struct Shape {
 
 /// Range of a tensor's codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Format {
     /// `0 ..= 2^bits − 1`, 1 ≤ bits ≤ 8.
     Unsigned {
@@ -147,6 +150,7 @@ pub enum Op {
 /// Window of a convolution or pool. Output size is in the output tensor's shape and must equal
 /// `floor((in + pad_begin + pad_end − dilation·(kernel−1) − 1) / stride) + 1` (ceil mode is expressed by padding).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Window {
     /// Height and width, ≥ 1.
     pub kernel: [u32; 2],
@@ -227,6 +231,7 @@ pub struct Requantize {
 
 /// Parameters of [`Op::Add`]; all shifts ≤ 15, |bias| < 2²³, the sum under 2²⁴.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Add {
     /// Left shift of each operand.
     pub operand_shift: [u8; 2],

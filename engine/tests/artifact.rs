@@ -4,7 +4,7 @@ use dyadic_engine::artifact::{Accuracy, METADATA_KEY, Provenance};
 use dyadic_engine::certificate::{GoldenInput, Mismatch};
 use dyadic_engine::model::{Format, Op};
 use dyadic_engine::testing::{Rng, extreme_inputs, random_model, resnet20};
-use dyadic_engine::{Artifact, ArtifactError, Certificate, Engine, Model};
+use dyadic_engine::{Artifact, ArtifactError, Certificate, Engine, Model, reference};
 
 fn artifact(model: Model, seed: u64) -> Artifact {
     let mut inputs: Vec<GoldenInput> = vec![GoldenInput::Seed(seed), GoldenInput::Seed(seed + 1)];
@@ -133,6 +133,100 @@ fn no_damaged_file_makes_the_reader_panic() {
                 && let Ok(engine) = Engine::new(artifact.model)
             {
                 let _ = engine.verify(&artifact.certificate);
+            }
+        }
+    }
+}
+
+/// Replaces one number or string somewhere in a JSON value.
+fn disturb(value: &mut serde_json::Value, rng: &mut Rng) {
+    use serde_json::Value;
+    match value {
+        Value::Array(items) if !items.is_empty() => {
+            let at = rng.below(items.len() as u64) as usize;
+            match rng.below(12) {
+                0 => drop(items.remove(at)),
+                1 => items.push(items[at].clone()),
+                _ => disturb(&mut items[at], rng),
+            }
+        }
+        Value::Object(members) if !members.is_empty() => {
+            let at = rng.below(members.len() as u64) as usize;
+            if let Some((_, member)) = members.iter_mut().nth(at) {
+                disturb(member, rng);
+            }
+        }
+        Value::Number(number) => {
+            let old = number.as_i64().unwrap_or(0);
+            let new = match rng.below(4) {
+                0 => old + i64::from(rng.pick(&[-1, 1])),
+                1 => i64::from(rng.code(0, 16)),
+                2 => {
+                    rng.pick(&[-1, 255, 256, 65_535, 65_536, 1 << 24, (1 << 31) - 1, 1 << 31, (1 << 32) - 1])
+                }
+                _ => old.saturating_mul(2),
+            };
+            *value = new.into();
+        }
+        Value::String(text) => *text = rng.pick(&["bits", "base3", "accumulator", "lut", "x"]).to_owned(),
+        other => *other = Value::Bool(rng.one_in(2)),
+    }
+}
+
+#[test]
+fn a_graph_that_was_tampered_with_is_refused_or_runs_exactly() {
+    let mut rng = Rng::new(13);
+    let (mut refused, mut ran) = (0, 0);
+    for seed in 0..60 {
+        let bytes = artifact(random_model(seed), seed).to_bytes().expect("valid");
+        for _ in 0..30 {
+            let which = rng.bits();
+            let tampered = with_metadata(&bytes, |text| {
+                let mut document = serde_json::from_str(text).expect("JSON");
+                let mut rng = Rng::new(which);
+                for _ in 0..=rng.below(2) {
+                    disturb(&mut document, &mut rng);
+                }
+                document.to_string()
+            });
+            let Ok(artifact) = Artifact::from_bytes(&tampered) else {
+                refused += 1;
+                continue;
+            };
+            if artifact.model.summary().iter().map(|node| node.macs).sum::<u64>() > 2_000_000 {
+                continue;
+            }
+            let model = artifact.model;
+            let engine = Engine::new(model.clone()).expect("small enough");
+            for codes in extreme_inputs(&model, seed) {
+                let expected = reference::run(&model, &codes).expect("checked");
+                assert!(engine.trace(&mut engine.scratch(), &codes).expect("checked") == expected);
+            }
+            ran += 1;
+        }
+    }
+    assert!(refused > 400 && ran > 120, "{refused} refused, {ran} ran");
+}
+
+#[test]
+fn tampered_parameters_are_refused_or_run_exactly() {
+    let mut rng = Rng::new(14);
+    for seed in 0..60 {
+        let bytes = artifact(random_model(seed), seed).to_bytes().expect("valid");
+        let start = 8 + u64::from_le_bytes(*bytes.first_chunk().expect("a header")) as usize;
+        for _ in 0..20 {
+            let mut tampered = bytes.clone();
+            for _ in 0..=rng.below(2) {
+                let at = start + rng.below((bytes.len() - start) as u64) as usize;
+                tampered[at] = rng.pick(&[0, 1, 0x7F, 0x80, 0xFF, rng.clone().bits() as u8]);
+            }
+            if let Ok(artifact) = Artifact::from_bytes(&tampered) {
+                let model = artifact.model;
+                let engine = Engine::new(model.clone()).expect("small enough");
+                for codes in extreme_inputs(&model, seed) {
+                    let expected = reference::run(&model, &codes).expect("checked");
+                    assert!(engine.trace(&mut engine.scratch(), &codes).expect("checked") == expected);
+                }
             }
         }
     }

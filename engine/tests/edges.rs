@@ -1,44 +1,10 @@
-//! The engine's edges: floats, bytes, refusals, and no allocation once warm.
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+//! The engine's edges: floats, bytes, refusals, threads.
 
 use dyadic_engine::engine::RunError;
 use dyadic_engine::model::{Normalization, Step};
 use dyadic_engine::quantize::Quantizer;
 use dyadic_engine::testing::{random_model, resnet20};
 use dyadic_engine::{Engine, Model, reference};
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Counts this thread's allocations.
-struct Counting;
-
-#[expect(unsafe_code, reason = "an allocator cannot be written without; it only counts and passes on")]
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations(work: impl FnOnce()) -> usize {
-    let before = ALLOCATIONS.with(Cell::get);
-    work();
-    ALLOCATIONS.with(Cell::get) - before
-}
 
 fn with_normalization(mut model: Model) -> Model {
     let channels = model.input_shape().c as usize;
@@ -47,24 +13,6 @@ fn with_normalization(mut model: Model) -> Model {
         std: (0..channels).map(|c| 0.25 - 0.01 * c as f32).collect(),
     });
     model
-}
-
-#[test]
-fn nothing_is_allocated_once_the_scratch_exists() {
-    for seed in 0..60 {
-        let engine = Engine::new(with_normalization(random_model(seed))).expect("valid");
-        let mut scratch = engine.scratch();
-        let len = engine.input_shape().len();
-        let (floats, bytes, codes) = (vec![0.25; 2 * len], vec![77u8; 2 * len], vec![0; 2 * len]);
-        let mut values = vec![0.0; 2 * engine.output_len()];
-        let mut sums = vec![0; 2 * engine.output_len()];
-        let count = allocations(|| {
-            engine.run_f32(&mut scratch, &floats, 2, &mut values).expect("valid");
-            engine.run_u8(&mut scratch, &bytes, 2, &mut values).expect("valid");
-            engine.run_codes(&mut scratch, &codes, 2, &mut sums).expect("valid");
-        });
-        assert_eq!(count, 0, "seed {seed}");
-    }
 }
 
 #[test]

@@ -60,6 +60,8 @@ impl Stack {
         let mut up = dyadic()
             .args(["up", "--port", "0", "--workers", "1", "--json", "--data"])
             .arg(&data)
+            // A killed worker's job should not wait for long, and should have something to go on from.
+            .envs([("DYADIC_LEASE_SECS", "6"), ("DYADIC_CHECKPOINT_SECS", "1")])
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()

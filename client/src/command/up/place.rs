@@ -134,9 +134,13 @@ impl Place {
     pub(super) fn environment(&self, database_url: Option<&str>) -> Vec<(&'static str, Option<OsString>)> {
         let url = database_url.or(self.external.as_deref()).map(OsString::from);
         let mut environment = vec![("DATABASE_URL", url)];
-        if std::env::var_os("DYADIC_BLOBS").is_none() {
-            environment.push(("DYADIC_BLOBS", Some(self.blobs_url().into())));
-        }
+        let defaults = [
+            ("DYADIC_BLOBS", self.blobs_url().into()),
+            ("DYADIC_WORKER_CACHE", self.data.join("cache").into()),
+        ];
+        environment.extend(
+            defaults.into_iter().filter(|(k, _)| std::env::var_os(k).is_none()).map(|(k, v)| (k, Some(v))),
+        );
         environment
     }
 

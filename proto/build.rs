@@ -24,6 +24,15 @@ const SHARED_BYTES: [&str; 4] = [
     ".inference.ModelInferResponse.raw_output_contents",
 ];
 
+/// Messages that are also kept as JSON, as they came.
+const RECORDED: [&str; 5] = [
+    ".dyadic.v1.ActivationBits",
+    ".dyadic.v1.JobSpec",
+    ".dyadic.v1.Normalization",
+    ".dyadic.v1.Splits",
+    ".dyadic.v1.Tag",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     for file in FILES {
         println!("cargo:rerun-if-changed={file}");
@@ -34,6 +43,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut builder = tonic_prost_build::configure().emit_rerun_if_changed(false);
     for field in SHARED_BYTES {
         builder = builder.bytes(field);
+    }
+    for message in RECORDED {
+        builder = builder.type_attribute(message, "#[derive(serde::Serialize)]");
     }
     builder.compile_fds(descriptors)?;
     Ok(())

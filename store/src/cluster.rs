@@ -110,7 +110,8 @@ impl Cluster {
     fn wait_until_ready(&mut self, binaries: &Path, log: &Path) -> Result<(), ClusterError> {
         let began = Instant::now();
         while began.elapsed() < START_LIMIT {
-            let ended = self.server.try_wait().map_err(|source| ClusterError::Io { path: log.into(), source })?;
+            let ended =
+                self.server.try_wait().map_err(|source| ClusterError::Io { path: log.into(), source })?;
             if ended.is_some() {
                 return Err(ClusterError::Command { command: "postgres".into(), output: tail(log) });
             }
@@ -156,7 +157,7 @@ enum Account {
 
 impl Account {
     fn choose() -> Result<Self, ClusterError> {
-        let own = fs::metadata("/proc/self").map(|m| m.uid()).unwrap_or(0);
+        let own = fs::metadata("/proc/self").map_or(0, |m| m.uid());
         if own != 0 {
             return Ok(Account::Own);
         }
@@ -164,10 +165,9 @@ impl Account {
         for user in USERS {
             for line in passwd.lines() {
                 let fields: Vec<&str> = line.split(':').collect();
-                if let [name, _, uid, gid, ..] = fields.as_slice() {
-                    if let (true, Ok(uid), Ok(gid)) = (*name == user, uid.parse(), gid.parse()) {
-                        return Ok(Account::Other { user, uid, gid });
-                    }
+                let &[name, _, uid, gid, ..] = fields.as_slice() else { continue };
+                if let (true, Ok(uid), Ok(gid)) = (name == user, uid.parse(), gid.parse()) {
+                    return Ok(Account::Other { user, uid, gid });
                 }
             }
         }
@@ -188,7 +188,8 @@ impl Account {
 
 /// The newest installed server's folder of binaries.
 fn binaries() -> Result<PathBuf, ClusterError> {
-    let complete = |folder: &Path| ["postgres", "initdb", "pg_isready"].iter().all(|b| folder.join(b).is_file());
+    let complete =
+        |folder: &Path| ["postgres", "initdb", "pg_isready"].iter().all(|b| folder.join(b).is_file());
     let path = std::env::var_os("PATH").unwrap_or_default();
     if let Some(found) = std::env::split_paths(&path).find(|p| complete(p)) {
         return Ok(found);
@@ -221,7 +222,14 @@ fn prepare(folder: &Path, account: &Account) -> Result<PathBuf, ClusterError> {
 fn initialize(binaries: &Path, account: &Account, data: &Path) -> Result<(), ClusterError> {
     let output = account
         .command(&binaries.join("initdb"))
-        .args(["--username=dyadic", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions", "-D"])
+        .args([
+            "--username=dyadic",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-instructions",
+            "-D",
+        ])
         .arg(data)
         .stdin(Stdio::null())
         .output()
@@ -233,7 +241,8 @@ fn initialize(binaries: &Path, account: &Account, data: &Path) -> Result<(), Clu
     let printed = [output.stdout, output.stderr].concat();
     let mut printed = String::from_utf8_lossy(&printed).trim().to_string();
     if let Account::Other { user, .. } = account {
-        printed.push_str(&format!("\n(running as '{user}', who must be able to enter every folder above {})", data.display()));
+        let place = data.display();
+        printed = format!("{printed}\n(running as '{user}', who must be able to enter every folder above {place})");
     }
     Err(ClusterError::Command { command: "initdb".into(), output: printed })
 }

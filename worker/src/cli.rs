@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
+use dyadic_store::blob::Digest;
 use dyadic_store::spec::{self, JobSpec};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use crate::data::{self, Dataset, Split};
 use crate::observer::{Control, Observer, Phase, Progress};
@@ -198,8 +199,11 @@ impl Quantize {
     }
 }
 
+/// Files by base name.
+type SideFiles = BTreeMap<String, Vec<u8>>;
+
 /// The ONNX file and every file beside it whose name begins with the model's (`m.onnx` → `m.onnx.data`).
-fn read_bundle(path: &Path) -> anyhow::Result<(Vec<u8>, BTreeMap<String, Vec<u8>>)> {
+fn read_bundle(path: &Path) -> anyhow::Result<(Vec<u8>, SideFiles)> {
     let model = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let mut files = BTreeMap::new();
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_string();
@@ -214,13 +218,13 @@ fn read_bundle(path: &Path) -> anyhow::Result<(Vec<u8>, BTreeMap<String, Vec<u8>
     Ok((model, files))
 }
 
-fn bundle_hash(model: &[u8], files: &BTreeMap<String, Vec<u8>>) -> String {
+fn bundle_hash(model: &[u8], files: &SideFiles) -> String {
     let mut hash = Sha256::new();
     hash.update(model);
     for bytes in files.values() {
         hash.update(bytes);
     }
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    Digest::from(<[u8; 32]>::from(hash.finalize())).to_string()
 }
 
 /// Writes beside the target and renames, so that no half-written file is ever seen under its name.
@@ -313,14 +317,12 @@ impl Observer for Console {
     }
 
     fn wants_checkpoint(&mut self, step: u64) -> bool {
-        self.checkpoint.is_some() && step % 200 == 0
+        self.checkpoint.is_some() && step.is_multiple_of(200)
     }
 
     fn checkpoint(&mut self, bytes: Vec<u8>, _step: u64) -> Control {
-        if let Some(path) = &self.checkpoint {
-            if let Err(error) = write_whole(path, &bytes) {
-                self.log(&format!("the checkpoint was not written: {error:#}"));
-            }
+        if let Some(Err(error)) = self.checkpoint.as_ref().map(|path| write_whole(path, &bytes)) {
+            self.log(&format!("the checkpoint was not written: {error:#}"));
         }
         Control::Continue
     }

@@ -219,3 +219,6 @@ pub fn digits(level: i8) -> u8 {
     let n = u32::from(level.unsigned_abs());
     (n ^ (3 * n)).count_ones() as u8
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,8 @@ mod strips;
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use dyadic_store::blob::Digest;
+use sha2::{Digest as _, Sha256};
 
 pub use augment::{Augment, Epoch};
 
@@ -126,7 +127,7 @@ impl Dataset {
                 hash.update(label.to_le_bytes());
             }
         }
-        hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+        Digest::from(<[u8; 32]>::from(hash.finalize())).to_string()
     }
 }
 

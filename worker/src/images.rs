@@ -63,7 +63,7 @@ impl Coder {
                 codes.push(self.table[c * 256 + usize::from(v)]);
             }
         }
-        self.upload(&codes, data, indices, place)
+        Self::upload(&codes, data, indices, place)
     }
 
     /// Real-valued images (N, C, H, W), normalized but not rounded, and labels (N): what the float network reads.
@@ -72,7 +72,7 @@ impl Coder {
         data.fill(indices, None, &mut bytes);
         let value = |(i, &v): (usize, &u8)| self.normalization.value(v, i % self.channels);
         let values: Vec<f32> = bytes.iter().enumerate().map(value).collect();
-        self.upload(&values, data, indices, place)
+        Self::upload(&values, data, indices, place)
     }
 
     /// One image's NHWC codes.
@@ -84,7 +84,7 @@ impl Coder {
     }
 
     /// NHWC values to an (N, C, H, W) tensor, and the labels.
-    fn upload(&self, values: &[f32], data: &Dataset, indices: &[usize], place: Place) -> (Tensor, Tensor) {
+    fn upload(values: &[f32], data: &Dataset, indices: &[usize], place: Place) -> (Tensor, Tensor) {
         let shape = [indices.len(), data.height, data.width, data.channels].map(|d| d as i64);
         let values = Tensor::from_slice(values).view(shape).permute([0, 3, 1, 2]);
         let labels: Vec<i64> = indices.iter().map(|&i| i64::from(data.labels[i])).collect();

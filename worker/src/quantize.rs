@@ -8,9 +8,10 @@ use dyadic_engine::artifact::{Accuracy, Artifact, Provenance};
 use dyadic_engine::certificate::{Certificate, GoldenInput};
 use dyadic_engine::model::{Model, Normalization};
 use dyadic_graph::network::Network;
+use dyadic_store::blob::Digest;
 use dyadic_store::spec::{self, JobSpec};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use tch::{Cuda, Device, Kind};
 
 use crate::checkpoint::{Checkpoint, Origin};
@@ -309,7 +310,7 @@ fn check_fit(plan: &Plan, request: &Request) -> Result<(), WorkerError> {
                 "the network reads {shape:?} (channels, height, width) and the dataset has {have:?}"
             )));
         }
-        if data.len() == 0 {
+        if data.is_empty() {
             return Err(WorkerError::Invalid("the dataset has no image".into()));
         }
     }
@@ -331,8 +332,8 @@ fn check_fit(plan: &Plan, request: &Request) -> Result<(), WorkerError> {
     Ok(())
 }
 
-fn hex(bytes: impl AsRef<[u8]>) -> String {
-    bytes.as_ref().iter().map(|b| format!("{b:02x}")).collect()
+fn hex(hash: Sha256) -> String {
+    Digest::from(<[u8; 32]>::from(hash.finalize())).to_string()
 }
 
 /// What a checkpoint must agree on to be resumed.
@@ -343,7 +344,7 @@ fn fingerprint(request: &Request) -> Result<String, WorkerError> {
         hash.update(part.as_bytes());
         hash.update([0]);
     }
-    Ok(hex(hash.finalize()))
+    Ok(hex(hash))
 }
 
 /// What bit-identical floating-point results depend on.
@@ -385,7 +386,7 @@ fn weights_hash(state: &State) -> String {
             }
         }
     }
-    hex(hash.finalize())
+    hex(hash)
 }
 
 /// Adds provenance and certificate and encodes the artifact.

@@ -101,7 +101,7 @@ fn at_shift(target: &Target, pre: u32, t_max: f64, scale: f64, shift: u32) -> Op
 mod tests {
     use super::*;
 
-    fn apply(c: &Channel, acc: i32, r: i32) -> i32 {
+    fn apply(c: Channel, acc: i32, r: i32) -> i32 {
         ((acc >> c.pre) * i32::from(c.multiplier) + c.bias + (r << c.residual_shift)) >> c.shift
     }
 
@@ -127,7 +127,7 @@ mod tests {
                 let exact = f64::from(acc) * scale
                     + offset
                     + residual.map_or(0.0, |(l, _)| f64::from(r) * f64::from(l).exp2());
-                let got = f64::from(apply(&channel, acc, r));
+                let got = f64::from(apply(channel, acc, r));
                 let slack = 0.51
                     + (f64::from(acc) * scale).abs() / 127.0
                     + scale.abs() * f64::from(1u32 << channel.pre);

@@ -134,6 +134,7 @@ impl State {
     }
 
     /// The state as it is exported: averages in place of values, where averages are kept.
+    #[must_use]
     pub fn averaged(&self) -> State {
         let mut state = self.clone();
         for layer in &mut state.layers {

@@ -47,8 +47,12 @@ pub struct Trainer<'a> {
     fitter: Fitter,
 }
 
-/// Gradients of one step, as plain vectors.
-struct Gradients {
+/// Called after each epoch with its number, from 0.
+pub type AfterEpoch<'f, 'a> =
+    dyn FnMut(&mut Trainer<'a>, &mut dyn Observer, u64) -> Result<(), WorkerError> + 'f;
+
+/// What one step saw.
+struct Seen {
     loss: f64,
     hits: i64,
 }
@@ -103,7 +107,7 @@ impl<'a> Trainer<'a> {
             return Fit::Frozen;
         }
         let wide = self.plan.weights.iter().any(|w| matches!(w.method, Method::TwoTerm { .. }));
-        if wide && step % self.steps_per_epoch() != 0 { Fit::Near } else { Fit::Full }
+        if wide && !step.is_multiple_of(self.steps_per_epoch()) { Fit::Near } else { Fit::Full }
     }
 
     /// Whether the codebooks no longer change.
@@ -130,7 +134,7 @@ impl<'a> Trainer<'a> {
         &mut self,
         observer: &mut dyn Observer,
         snapshot: &dyn Fn(&State) -> Result<Vec<u8>, WorkerError>,
-        after_epoch: &mut dyn FnMut(&mut Self, &mut dyn Observer, u64) -> Result<(), WorkerError>,
+        after_epoch: &mut AfterEpoch<'_, 'a>,
     ) -> Result<(), WorkerError> {
         let per_epoch = self.steps_per_epoch();
         let total = self.total_steps();
@@ -146,7 +150,7 @@ impl<'a> Trainer<'a> {
                 hits += g.hits;
                 self.state.step += 1;
                 let done = self.state.step;
-                if done % 10 == 0 || done == total {
+                if done.is_multiple_of(10) || done == total {
                     observer.metric("train/loss", done as i64, g.loss);
                 }
                 let progress = Progress { phase: Phase::Train, done, total };
@@ -170,7 +174,7 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn step(&mut self, order: &Epoch, epoch: u64) -> Result<Gradients, WorkerError> {
+    fn step(&mut self, order: &Epoch, epoch: u64) -> Result<Seen, WorkerError> {
         let step = self.state.step;
         let batch = self.spec.batch_size as usize;
         let start = (step % self.steps_per_epoch()) as usize * batch;
@@ -181,7 +185,7 @@ impl<'a> Trainer<'a> {
 
         let mode = self.fit_mode();
         let weights = self.state.fit(self.plan, mode, &mut self.fitter)?;
-        let learn = mode != Fit::Frozen && step % LEARN_EVERY == LEARN_EVERY - 1;
+        let learn = mode != Fit::Frozen && (step + 1).is_multiple_of(LEARN_EVERY);
         let leaves = Leaves::new(self.plan, &self.state, &weights, self.place, true, learn);
         let logits = forward(self.plan, &self.state, &leaves, &codes, Pass::Train);
         let loss = self.loss(&logits, &codes, &labels);
@@ -192,7 +196,7 @@ impl<'a> Trainer<'a> {
         loss.backward();
         let hits = correct(&logits, &labels);
         self.update(&leaves, learn)?;
-        Ok(Gradients { loss: value, hits })
+        Ok(Seen { loss: value, hits })
     }
 
     fn loss(&self, logits: &Tensor, codes: &Tensor, labels: &Tensor) -> Tensor {

@@ -35,7 +35,7 @@ pub(super) fn read(path: &Path, wanted: &[&str]) -> Result<BTreeMap<String, Vec<
         if wanted.contains(&name) && !found.contains_key(name) {
             let mut bytes = Vec::new();
             content.take(FILE_LIMIT).read_to_end(&mut bytes)?;
-            if name.ends_with(".gz") || bytes.starts_with(&[0x1f, 0x8b]) {
+            if bytes.starts_with(&[0x1f, 0x8b]) {
                 let mut plain = Vec::new();
                 GzDecoder::new(bytes.as_slice()).take(FILE_LIMIT).read_to_end(&mut plain)?;
                 bytes = plain;

@@ -162,11 +162,10 @@ impl<'a> Lowering<'a> {
     /// Groups the layers into chains, ordered so that each follows what it reads.
     fn chains(&mut self) -> Vec<Chain> {
         let last = self.network.layers.len().checked_sub(1);
-        if let Some(layer) = last.map(|l| &self.network.layers[l]).filter(|l| matches!(l.op, Op::Softmax)) {
-            if layer.output == self.network.output {
-                self.softmax = true;
-                self.output = layer.inputs[0];
-            }
+        let ends_in_softmax = |l: &&Layer| matches!(l.op, Op::Softmax) && l.output == self.network.output;
+        if let Some(layer) = last.map(|l| &self.network.layers[l]).filter(ends_in_softmax) {
+            self.softmax = true;
+            self.output = layer.inputs[0];
         }
         let mut taken = vec![false; self.network.layers.len()];
         let mut chains = Vec::new();
@@ -218,13 +217,12 @@ impl<'a> Lowering<'a> {
             chain.output = layers[n].output;
             next = self.sole_consumer(chain.output);
         }
-        if let Some(n) = next.filter(|&n| weighted && matches!(layers[n].op, Op::Add)) {
-            if self.addition_host(n) == Some(first) {
-                chain.residual = layers[n].inputs.iter().copied().find(|&v| v != chain.output);
-                chain.last = n;
-                chain.output = layers[n].output;
-                next = self.sole_consumer(chain.output);
-            }
+        let hosted = |n: usize| matches!(layers[n].op, Op::Add) && self.addition_host(n) == Some(first);
+        if let Some(n) = next.filter(|&n| weighted && hosted(n)) {
+            chain.residual = layers[n].inputs.iter().copied().find(|&v| v != chain.output);
+            chain.last = n;
+            chain.output = layers[n].output;
+            next = self.sole_consumer(chain.output);
         }
         if let Some(n) = next {
             chain.act = match layers[n].op {

@@ -1,0 +1,203 @@
+use super::*;
+
+/// Box–Muller on a linear congruential generator: reproducible, good enough for figures of three digits.
+fn gaussian(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed;
+    let mut uniform = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    };
+    (0..count)
+        .map(|_| ((-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos()) as f32)
+        .collect()
+}
+
+fn fitted(method: Method, w: &[f32]) -> Filter {
+    let mut filter = Filter::default();
+    Fitter::default().fit(method, w, &mut filter).expect("finite weights");
+    filter
+}
+
+fn values(filter: &Filter) -> Vec<f64> {
+    let mut out = vec![0.0; filter.codes.len()];
+    filter.dequantize(&mut out);
+    out.into_iter().map(f64::from).collect()
+}
+
+fn squared_error(w: &[f32], filter: &Filter) -> f64 {
+    w.iter().zip(values(filter)).map(|(&x, v)| (f64::from(x) - v).powi(2)).sum()
+}
+
+/// ⟨w,T⟩²/‖T‖².
+fn objective(w: &[f32], t: &[f64]) -> f64 {
+    let dot: f64 = w.iter().zip(t).map(|(&x, v)| f64::from(x) * v).sum();
+    let norm: f64 = t.iter().map(|v| v * v).sum();
+    if norm > 0.0 { dot * dot / norm } else { 0.0 }
+}
+
+/// All ternary vectors of a length over the given levels.
+fn assignments(length: usize, levels: [f64; 3]) -> impl Iterator<Item = Vec<f64>> {
+    (0..3usize.pow(length as u32)).map(move |mut n| {
+        (0..length)
+            .map(|_| {
+                let level = levels[n % 3];
+                n /= 3;
+                level
+            })
+            .collect()
+    })
+}
+
+#[test]
+fn the_angle_fit_is_globally_optimal() {
+    for seed in 0..40 {
+        let w = gaussian(7, seed);
+        let got = objective(&w, &values(&fitted(Method::SignSplit(Boundary::Angle), &w)));
+        let best = [0.5, 1.0, 2.0]
+            .into_iter()
+            .flat_map(|r| assignments(7, [-1.0, 0.0, r]))
+            .map(|t| objective(&w, &t))
+            .fold(0.0, f64::max);
+        assert!((got - best).abs() <= 1e-9 * best, "seed {seed}: {got} of {best}");
+    }
+}
+
+#[test]
+fn the_l2_fit_is_globally_optimal() {
+    for seed in 100..130 {
+        let w = gaussian(6, seed);
+        let got = squared_error(&w, &fitted(Method::SignSplit(Boundary::L2), &w));
+        let mut best = f64::INFINITY;
+        for q in -6..3 {
+            for p in -6..3 {
+                for t in assignments(6, [-f64::from(q).exp2(), 0.0, f64::from(p).exp2()]) {
+                    best = best.min(w.iter().zip(&t).map(|(&x, v)| (f64::from(x) - v).powi(2)).sum());
+                }
+            }
+        }
+        assert!(got <= best * (1.0 + 1e-9), "seed {seed}: {got} of {best}");
+    }
+}
+
+#[test]
+fn every_weight_of_a_ladder_has_its_nearest_level_at_the_best_exponent() {
+    let methods = [
+        Method::SingleShift { bits: 2 },
+        Method::SingleShift { bits: 3 },
+        Method::SingleShift { bits: 4 },
+        Method::TwoTerm { bits: 4 },
+        Method::TwoTerm { bits: 5 },
+        Method::Linear8,
+    ];
+    for (seed, method) in methods.into_iter().enumerate() {
+        let w = gaussian(50, 7 + seed as u64);
+        let filter = fitted(method, &w);
+        let error = |exponent: i32| -> f64 {
+            let unit = f64::from(exponent).exp2();
+            let nearest = |x: f64| {
+                filter.levels.iter().map(|&l| (x - f64::from(l) * unit).powi(2)).fold(f64::MAX, f64::min)
+            };
+            w.iter().map(|&x| nearest(f64::from(x))).sum()
+        };
+        let best = (-16..8).map(error).fold(f64::MAX, f64::min);
+        assert!((squared_error(&w, &filter) - best).abs() <= 1e-9 * best + 1e-12, "{method:?}");
+    }
+}
+
+#[test]
+fn levels_keep_their_method_s_promises() {
+    let methods = [
+        (Method::SingleShift { bits: 2 }, 1),
+        (Method::SingleShift { bits: 3 }, 1),
+        (Method::SingleShift { bits: 4 }, 1),
+        (Method::TwoTerm { bits: 4 }, 2),
+        (Method::TwoTerm { bits: 5 }, 2),
+    ];
+    for (method, terms) in methods {
+        let levels = ladder::levels(method);
+        assert!(levels.len() <= 1 << method.bits(), "{method:?}");
+        assert!(levels.windows(2).all(|p| p[0] < p[1]) && levels.contains(&0), "{method:?}");
+        assert!(levels.iter().all(|&l| digits(l) <= terms && levels.contains(&-l)), "{method:?}");
+    }
+    assert!(ladder::levels(Method::TwoTerm { bits: 4 }).iter().all(|l| l.unsigned_abs() <= 12));
+}
+
+/// Relative squared errors on Gaussian weights; with the angle boundary at its optimal scale.
+#[test]
+fn gaussian_weights_give_the_known_errors() {
+    let w = gaussian(200_000, 3);
+    let norm: f64 = w.iter().map(|&x| f64::from(x).powi(2)).sum();
+    let angle = 1.0 - objective(&w, &values(&fitted(Method::SignSplit(Boundary::Angle), &w))) / norm;
+    let cases = [
+        ("angle", angle, 0.190, 0.002),
+        ("3 bits", squared_error(&w, &fitted(Method::SingleShift { bits: 3 }, &w)) / norm, 0.047, 0.003),
+        (
+            "4 bits single",
+            squared_error(&w, &fitted(Method::SingleShift { bits: 4 }, &w)) / norm,
+            0.036,
+            0.003,
+        ),
+        (
+            "5 bits two-term",
+            squared_error(&w, &fitted(Method::TwoTerm { bits: 5 }, &w)) / norm,
+            0.0035,
+            0.0012,
+        ),
+    ];
+    for (name, got, known, tolerance) in cases {
+        assert!((got - known).abs() < tolerance, "{name}: {got}, known {known}");
+    }
+}
+
+#[test]
+fn zeros_single_weights_and_denormals_are_fitted() {
+    let methods = [
+        Method::SignSplit(Boundary::L2),
+        Method::SignSplit(Boundary::Angle),
+        Method::SingleShift { bits: 3 },
+        Method::TwoTerm { bits: 4 },
+        Method::Linear8,
+    ];
+    for method in methods {
+        assert_eq!(values(&fitted(method, &[0.0; 5])), [0.0; 5]);
+        for w in [[0.3f32].as_slice(), &[-7.0], &[1e-40, -1e-40], &[0.0, 5.0], &[3e30, 1e-30, -3e30]] {
+            let filter = fitted(method, w);
+            let got = values(&filter);
+            assert_eq!(got.len(), w.len(), "{method:?}");
+            assert!(
+                w.iter().zip(&got).all(|(&x, &v)| v == 0.0 || (x > 0.0) == (v > 0.0)),
+                "{method:?} {w:?} {got:?}"
+            );
+        }
+        for bad in [f32::NAN, f32::INFINITY] {
+            let refused = Fitter::default().fit(method, &[1.0, bad], &mut Filter::default());
+            assert!(refused.is_err_and(|e| e.index == 1), "{method:?}");
+        }
+    }
+}
+
+#[test]
+fn frozen_codebooks_keep_levels_and_exponent() {
+    let (before, after) = (gaussian(144, 1), gaussian(144, 2));
+    for method in
+        [Method::SignSplit(Boundary::L2), Method::SignSplit(Boundary::Angle), Method::SingleShift { bits: 3 }]
+    {
+        let mut fitter = Fitter::default();
+        let mut filter = fitted(method, &before);
+        let kept = (filter.levels.clone(), filter.exponent);
+        fitter.assign(method, &before, &mut filter).expect("finite weights");
+        assert_eq!(filter.codes, fitted(method, &before).codes, "{method:?}: nothing moved, nothing changes");
+        fitter.assign(method, &after, &mut filter).expect("finite weights");
+        assert_eq!((filter.levels.clone(), filter.exponent), kept, "{method:?}");
+    }
+}
+
+#[test]
+fn statistics_count_what_they_say() {
+    let filter = Filter { levels: vec![-3, 0, 4], exponent: -1, codes: vec![0, 1, 2, 1], clip: (0.0, 0.0) };
+    let mut statistics = Statistics::default();
+    statistics.add(&[-1.5, 0.0, 2.0, 1.0], &filter);
+    assert_eq!(statistics.sparsity(), 0.5);
+    assert_eq!(statistics.shift_adds(), 0.75);
+    assert!((statistics.relative_error() - 1.0 / 7.25).abs() < 1e-12);
+}

@@ -70,7 +70,8 @@ BEGIN
 END $$;
 
 CREATE TRIGGER served_model_changed AFTER UPDATE ON served_model
-    FOR EACH ROW EXECUTE FUNCTION served_model_notify();
+    FOR EACH ROW WHEN (OLD.newest <> NEW.newest OR OLD.pinned IS DISTINCT FROM NEW.pinned)
+    EXECUTE FUNCTION served_model_notify();
 
 -- A job as users see it.
 CREATE VIEW job_seen AS

@@ -5,7 +5,9 @@ mod error;
 
 pub mod blob;
 pub mod cluster;
+pub mod history;
 pub mod job;
+pub mod queue;
 pub mod spec;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -1,0 +1,191 @@
+//! The workers' side: every statement but the claim itself names a claim by its fence, and changes nothing once a later
+//! one exists.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgQueryResult;
+use uuid::Uuid;
+
+use crate::blob::Digest;
+use crate::database::Store;
+use crate::error::{Result, StoreError};
+use crate::job::{Failure, Heartbeat, Job, Lease, Outcome, Progress, Published, Worker};
+
+impl Store {
+    /// Claims the next job that this worker can run, for `lease`; `None` if there is none.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn claim(&self, worker: &Worker, lease: Duration) -> Result<Option<(Lease, Job)>> {
+        let claimed: Option<(Uuid, i64)> = sqlx::query_as(include_str!("claim.sql"))
+            .bind(&worker.capabilities)
+            .bind(lease.as_secs_f64())
+            .bind(&worker.name)
+            .bind(&worker.host)
+            .bind(&worker.code_version)
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some((job, fence)) = claimed else { return Ok(None) };
+        let lease = Lease { job, fence: fence.unsigned_abs() };
+        Ok(Some((lease, self.job(None, job).await?)))
+    }
+
+    /// Keeps the lease for another `lease` from now and tells how far the job is.
+    ///
+    /// # Errors
+    /// `LeaseLost`: stop. Anything else does not mean that the lease is lost: carry on and try again.
+    pub async fn heartbeat(&self, held: Lease, lease: Duration, progress: &Progress) -> Result<Heartbeat> {
+        let row: Option<(bool,)> = sqlx::query_as(include_str!("heartbeat.sql"))
+            .bind(held.job)
+            .bind(fence(held))
+            .bind(lease.as_secs_f64())
+            .bind(&progress.phase)
+            .bind(progress.done as i64)
+            .bind(progress.total as i64)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(|(cancel_requested,)| Heartbeat { cancel_requested }).ok_or(lost(held))
+    }
+
+    /// Publishes a checkpoint whose bytes are stored already; `step` must not go back. What stalled before is forgiven.
+    ///
+    /// # Errors
+    /// `LeaseLost`; `Unavailable` if the bytes are being deleted: store them again.
+    pub async fn checkpoint(&self, held: Lease, sha256: Digest, size_bytes: u64, step: u64) -> Result<()> {
+        let done = sqlx::query(include_str!("checkpoint.sql"))
+            .bind(held.job)
+            .bind(fence(held))
+            .bind(sha256)
+            .bind(size_bytes as i64)
+            .bind(step as i64)
+            .execute(&self.pool)
+            .await?;
+        if done.rows_affected() == 1 {
+            return Ok(());
+        }
+        Err(self.why_not_published(held, sha256).await)
+    }
+
+    /// Publishes the artifact, whose bytes are stored already, and ends the job, all or nothing. After an error that is
+    /// `Unavailable` the outcome is unknown: ask [`Store::completed_by`].
+    ///
+    /// # Errors
+    /// `LeaseLost`; `Precondition` if a user wants it cancelled: acknowledge that; `Unavailable`, also if the bytes are
+    /// being deleted.
+    pub async fn complete(&self, held: Lease, outcome: &Outcome) -> Result<Published> {
+        let row: Option<(Uuid, i64)> = sqlx::query_as(include_str!("complete.sql"))
+            .bind(held.job)
+            .bind(fence(held))
+            .bind(outcome.sha256)
+            .bind(outcome.size_bytes as i64)
+            .bind(&outcome.summary)
+            .bind(Uuid::now_v7())
+            .fetch_optional(&self.pool)
+            .await?;
+        match row {
+            Some((artifact, version)) => Ok(Published { artifact, version: version.unsigned_abs() }),
+            None => Err(self.why_not_published(held, outcome.sha256).await),
+        }
+    }
+
+    /// What this claim published, if it completed its job.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn completed_by(&self, held: Lease) -> Result<Option<Published>> {
+        let row: Option<(Uuid, i64)> = sqlx::query_as(
+            "SELECT artifact.id, version FROM artifact JOIN model_version ON artifact_id = artifact.id \
+             WHERE job_id = $1 AND fence = $2",
+        )
+        .bind(held.job)
+        .bind(fence(held))
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|(artifact, version)| Published { artifact, version: version.unsigned_abs() }))
+    }
+
+    /// Ends this run with an error: a retryable one queues the job again after a while, unless it stalled too often or is
+    /// to be cancelled.
+    ///
+    /// # Errors
+    /// `LeaseLost`.
+    pub async fn fail(&self, held: Lease, failure: &Failure) -> Result<()> {
+        let done = sqlx::query(include_str!("fail.sql"))
+            .bind(held.job)
+            .bind(fence(held))
+            .bind(&failure.code)
+            .bind(&failure.message)
+            .bind(failure.retryable)
+            .execute(&self.pool)
+            .await?;
+        ended(held, &done)
+    }
+
+    /// Gives the job back because the worker must stop; it runs again at once, and no attempt is spent.
+    ///
+    /// # Errors
+    /// `LeaseLost`.
+    pub async fn give_back(&self, held: Lease) -> Result<()> {
+        let done = sqlx::query(
+            "UPDATE job SET \
+                 state = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END, \
+                 finished_at = CASE WHEN cancel_requested THEN now() END, \
+                 run_at = now(), lease_expires_at = NULL, attempts = greatest(attempts - 1, 0), \
+                 changed_by = worker, reason = 'given back by a worker that stops' \
+             WHERE id = $1 AND fence = $2 AND state = 'running'",
+        )
+        .bind(held.job)
+        .bind(fence(held))
+        .execute(&self.pool)
+        .await?;
+        ended(held, &done)
+    }
+
+    /// Ends a job that a user wants cancelled.
+    ///
+    /// # Errors
+    /// `LeaseLost`, also if nobody wants it cancelled.
+    pub async fn acknowledge_cancel(&self, held: Lease) -> Result<()> {
+        let done = sqlx::query(
+            "UPDATE job SET state = 'cancelled', finished_at = now(), lease_expires_at = NULL, changed_by = worker \
+             WHERE id = $1 AND fence = $2 AND state = 'running' AND cancel_requested",
+        )
+        .bind(held.job)
+        .bind(fence(held))
+        .execute(&self.pool)
+        .await?;
+        ended(held, &done)
+    }
+
+    /// Why a fenced statement that references a blob changed nothing.
+    async fn why_not_published(&self, held: Lease, sha256: Digest) -> StoreError {
+        let asked: std::result::Result<(Option<bool>, bool), sqlx::Error> = sqlx::query_as(
+            "SELECT (SELECT cancel_requested FROM job WHERE id = $1 AND fence = $2 AND state = 'running'), \
+                    EXISTS (SELECT FROM blob WHERE sha256 = $3 AND state = 'deleting')",
+        )
+        .bind(held.job)
+        .bind(fence(held))
+        .bind(sha256)
+        .fetch_one(&self.pool)
+        .await;
+        match asked {
+            Err(error) => error.into(),
+            Ok((None, _)) => lost(held),
+            Ok((Some(true), _)) => StoreError::Precondition(format!("job {} is to be cancelled", held.job)),
+            // A deletion that has ended by now refused it all the same.
+            Ok((Some(false), _)) => StoreError::BlobDeleting(sha256.to_string()),
+        }
+    }
+}
+
+pub(super) fn fence(held: Lease) -> i64 {
+    held.fence as i64
+}
+
+pub(super) fn lost(held: Lease) -> StoreError {
+    StoreError::LeaseLost { job: held.job, fence: held.fence }
+}
+
+fn ended(held: Lease, result: &PgQueryResult) -> Result<()> {
+    if result.rows_affected() == 1 { Ok(()) } else { Err(lost(held)) }
+}

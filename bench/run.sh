@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Everything in docs/benchmarks.md that can be measured on one machine; hours, most of them training.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bench/accuracy.sh
+bench/train_peers.sh
+bench/engine_peers.sh "${OUT:-out}/aptq.safetensors"

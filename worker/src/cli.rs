@@ -7,14 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use dyadic_store::blob::Digest;
 use dyadic_store::spec::{self, JobSpec};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sha2::{Digest as _, Sha256};
 
 use crate::data::{self, Dataset, Split};
 use crate::observer::{Control, Observer, Phase, Progress};
-use crate::quantize::{Report, Request, quantize};
+use crate::quantize::{Report, Request, bundle_sha256, quantize};
 
 /// Quantize one model here and now.
 #[derive(Debug, Args)]
@@ -106,6 +104,7 @@ impl Quantize {
     /// Anything that [`quantize`] or reading and writing files can say.
     pub fn run(&self) -> anyhow::Result<()> {
         let (model, side_files) = read_bundle(&self.model)?;
+        let side = || side_files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
         let network = dyadic_graph::import_bytes(
             &model,
             side_files.iter().map(|(name, bytes)| (name, bytes.as_slice())),
@@ -119,7 +118,7 @@ impl Quantize {
         };
         let request = Request {
             network: &network,
-            model_sha256: bundle_hash(&model, &side_files),
+            model_sha256: bundle_sha256(&model, side()),
             train: &train,
             test: &test,
             dataset_sha256: train.sha256(&test),
@@ -216,15 +215,6 @@ fn read_bundle(path: &Path) -> anyhow::Result<(Vec<u8>, SideFiles)> {
         }
     }
     Ok((model, files))
-}
-
-fn bundle_hash(model: &[u8], files: &SideFiles) -> String {
-    let mut hash = Sha256::new();
-    hash.update(model);
-    for bytes in files.values() {
-        hash.update(bytes);
-    }
-    Digest::from(<[u8; 32]>::from(hash.finalize())).to_string()
 }
 
 /// Writes beside the target and renames, so that no half-written file is ever seen under its name.

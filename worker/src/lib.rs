@@ -4,7 +4,7 @@
 //! The way through the modules: [`plan`] lowers the float network to quantized units; [`codebook`] fits each
 //! filter's levels; [`net`] runs the units in libtorch with fake quantization; [`train`] fine-tunes; [`requantize`]
 //! and [`export`] turn the result into integers; [`simulate`] runs those integers in libtorch, exactly; [`evaluate`]
-//! compares that with the engine, image by image.
+//! compares that with the engine, image by image. [`job`] does all this for the queue.
 
 pub mod calibrate;
 pub mod checkpoint;
@@ -15,6 +15,7 @@ pub mod error;
 pub mod evaluate;
 pub mod export;
 pub mod images;
+pub mod job;
 pub mod net;
 pub mod observer;
 pub mod plan;

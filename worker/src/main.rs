@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use dyadic_worker::cli;
+use dyadic_worker::{cli, job};
+use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
 #[command(name = "dyadic-worker", version, about = "Fine-tunes float CNNs to power-of-two weights")]
@@ -16,11 +17,18 @@ struct Arguments {
 enum Command {
     /// Quantize one model here and now: no server, no database.
     Quantize(cli::Quantize),
+    /// Claim and run jobs from the queue until told to stop.
+    Run(job::Settings),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Quantize(command) => command.run(),
+        Command::Run(settings) => {
+            let filter = EnvFilter::try_from_env("DYADIC_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+            job::run(settings)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -136,6 +136,16 @@ pub fn options(spec: &JobSpec) -> Result<Options, WorkerError> {
     })
 }
 
+/// SHA-256, hex, over an ONNX file and its side files in the order given.
+pub fn bundle_sha256<'a>(model: &[u8], side_files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> String {
+    let mut hash = Sha256::new();
+    hash.update(model);
+    for (_, bytes) in side_files {
+        hash.update(bytes);
+    }
+    hex(hash)
+}
+
 /// Runs the whole quantization.
 ///
 /// # Errors

@@ -1,0 +1,98 @@
+//! What a job reads: model bundle, dataset and checkpoint, fetched from the blob store and verified.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use dyadic_graph::network::Network;
+use dyadic_store::blob::{BlobError, BlobStore, Digest};
+use dyadic_store::job::Job;
+use dyadic_store::{Store, StoreError};
+
+use super::shared::Shared;
+use crate::data::{self, Dataset, Split};
+use crate::error::WorkerError;
+use crate::quantize::bundle_sha256;
+
+/// Everything that [`crate::quantize`] needs.
+pub(super) struct Inputs {
+    pub(super) network: Network,
+    pub(super) model_sha256: String,
+    pub(super) train: Dataset,
+    pub(super) test: Dataset,
+    pub(super) dataset_sha256: String,
+    pub(super) checkpoint: Option<Vec<u8>>,
+}
+
+/// Why a job's inputs are not at hand.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InputError {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Blob(#[from] BlobError),
+    #[error("{0}")]
+    Worker(#[from] WorkerError),
+    #[error("{0}")]
+    Gone(String),
+}
+
+/// The largest model bundle's file and checkpoint that are read into memory.
+const FILE_LIMIT: u64 = 4 << 30;
+
+/// Fetches and reads a job's inputs.
+pub(super) async fn fetch(
+    store: &Store,
+    blobs: &BlobStore,
+    cache: &Path,
+    job: &Job,
+    shared: &Shared,
+) -> Result<Inputs, InputError> {
+    let gone =
+        |what: &str| InputError::Gone(format!("the job's {what} was deleted; push it and submit again"));
+    let model = store.model(None, &job.model_id.ok_or_else(|| gone("model"))?.to_string()).await?;
+    let dataset = store.dataset(None, &job.dataset_id.ok_or_else(|| gone("dataset"))?.to_string()).await?;
+
+    let mut files = BTreeMap::new();
+    for file in &model.files {
+        files.insert(file.name.clone(), blobs.get(&file.sha256, FILE_LIMIT).await?);
+        shared.tick();
+    }
+    let main = files.remove(&model.main_file).ok_or_else(|| gone("model's main file"))?;
+    let side = || files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_ref()));
+    let model_sha256 = bundle_sha256(&main, side());
+    let network = dyadic_graph::import_bytes(&main, side()).map_err(WorkerError::from)?;
+
+    let archive = cached(blobs, cache, &dataset.sha256).await?;
+    shared.tick();
+    let train = data::load(&archive, split(&job.train_split)?).map_err(WorkerError::from)?;
+    shared.tick();
+    let test = data::load(&archive, split(&job.eval_split)?).map_err(WorkerError::from)?;
+    let checkpoint = match &job.checkpoint_sha256 {
+        Some(digest) => Some(blobs.get(digest, FILE_LIMIT).await?.to_vec()),
+        None => None,
+    };
+    Ok(Inputs { network, model_sha256, train, test, dataset_sha256: dataset.sha256.to_string(), checkpoint })
+}
+
+fn split(name: &str) -> Result<Split, WorkerError> {
+    match name {
+        "train" => Ok(Split::Train),
+        "test" => Ok(Split::Test),
+        other => Err(WorkerError::Invalid(format!(
+            "the dataset's formats have the splits 'train' and 'test', not '{other}'"
+        ))),
+    }
+}
+
+/// A verified local copy of a blob, under its digest.
+async fn cached(blobs: &BlobStore, cache: &Path, digest: &Digest) -> Result<PathBuf, InputError> {
+    let path = cache.join(digest.to_string());
+    if path.exists() {
+        return Ok(path);
+    }
+    let part = cache.join(format!("{digest}.{}.part", std::process::id()));
+    blobs.fetch(digest, &part).await?;
+    std::fs::rename(&part, &path)
+        .map_err(|source| WorkerError::Io { what: path.display().to_string(), source })?;
+    Ok(path)
+}

@@ -20,8 +20,9 @@ COPY --from=build /opt/dyadic/libtorch-2.13.0-cpu/lib/ /opt/libtorch/lib/
 COPY --from=build /out/ /usr/local/bin/
 COPY deploy/entrypoint.sh /usr/local/bin/entrypoint
 USER 10001
-ENV LD_LIBRARY_PATH=/opt/libtorch/lib
-# Checkpoints on the way need SIGTERM, and time.
+ENV LD_LIBRARY_PATH=/opt/libtorch/lib DYADIC_WORKER_CACHE=/var/lib/dyadic/cache
+VOLUME /var/lib/dyadic
+# It gives its job back on SIGTERM.
 STOPSIGNAL SIGTERM
 # It listens on nothing: that it works is what its leases show. Here, that the process is there.
 HEALTHCHECK --interval=30s --timeout=5s CMD ["grep", "-q", "dyadic-worker", "/proc/1/comm"]

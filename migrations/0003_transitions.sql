@@ -87,3 +87,25 @@ SELECT job.*,
   FROM job
   LEFT JOIN artifact ON artifact.job_id = job.id
   LEFT JOIN model_version ON model_version.artifact_id = artifact.id;
+
+-- A model with its files.
+CREATE VIEW model_seen AS
+SELECT model.id, model.owner, model.name, model.main_file, model.info, model.tags, model.created_at,
+       (SELECT jsonb_agg(jsonb_build_object(
+                   'name', file.name, 'sha256', encode(file.sha256, 'hex'), 'size_bytes', file.size_bytes)
+               ORDER BY file.position)
+          FROM model_file AS file WHERE file.model_id = model.id) AS files
+  FROM model;
+
+-- A served name with its versions, newest first.
+CREATE VIEW served_seen AS
+SELECT served_model.name, served_model.owner, served_model.pinned,
+       jsonb_agg(jsonb_build_object(
+           'version', model_version.version, 'job', artifact.job_id, 'artifact', artifact.id,
+           'sha256', encode(artifact.sha256, 'hex'), 'size_bytes', artifact.size_bytes, 'summary', artifact.summary,
+           'set_aside', artifact.set_aside, 'created_at', model_version.created_at)
+           ORDER BY model_version.version DESC) AS versions
+  FROM served_model
+  JOIN model_version ON model_version.name = served_model.name
+  JOIN artifact ON artifact.id = model_version.artifact_id
+ GROUP BY served_model.name;

@@ -64,6 +64,10 @@ impl Store {
         Ok(())
     }
 
+    pub(crate) fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors

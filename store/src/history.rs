@@ -191,7 +191,13 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn set_tags(&self, owner: Option<&str>, job: Uuid, set: &Tags, remove: &[String]) -> Result<Tags> {
+    pub async fn set_tags(
+        &self,
+        owner: Option<&str>,
+        job: Uuid,
+        set: &Tags,
+        remove: &[String],
+    ) -> Result<Tags> {
         self.job(owner, job).await?;
         let remove: Vec<&String> = remove.iter().filter(|key| !set.contains_key(*key)).collect();
         sqlx::query(
@@ -227,9 +233,11 @@ impl TryFrom<EventRow> for Event {
                     retryable: row.detail.get("error_retryable").and_then(Value::as_bool).unwrap_or(false),
                 }),
             },
-            ("progress", _) => {
-                EventKind::Progress(Progress { phase: text("phase"), done: number("done"), total: number("total") })
-            }
+            ("progress", _) => EventKind::Progress(Progress {
+                phase: text("phase"),
+                done: number("done"),
+                total: number("total"),
+            }),
             ("metrics", _) => {
                 let metrics = row.detail.get("metrics").cloned().unwrap_or_default();
                 EventKind::Metrics(serde_json::from_value(metrics).map_err(|e| unreadable(e.to_string()))?)

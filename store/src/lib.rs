@@ -7,7 +7,9 @@ pub mod blob;
 pub mod cluster;
 pub mod history;
 pub mod job;
+pub mod notice;
 pub mod queue;
+pub mod registry;
 pub mod spec;
 #[cfg(feature = "testing")]
 pub mod testing;

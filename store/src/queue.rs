@@ -81,9 +81,9 @@ impl Store {
         match found {
             None => Ok(None),
             Some((id, request)) if request == hash => Ok(Some(self.job(None, id).await?)),
-            Some((id, _)) => {
-                Err(StoreError::Conflict(format!("the idempotency key {key:?} was used for another request, job {id}")))
-            }
+            Some((id, _)) => Err(StoreError::Conflict(format!(
+                "the idempotency key {key:?} was used for another request, job {id}"
+            ))),
         }
     }
 
@@ -101,10 +101,13 @@ impl Store {
             Err(error) => error.into(),
             Ok((false, ..)) => StoreError::not_found("model", job.model),
             Ok((_, false, _)) => StoreError::not_found("dataset", job.dataset),
-            Ok((.., Some(owner))) if owner != job.owner => {
-                StoreError::Conflict(format!("the served name {:?} belongs to another owner", job.served_name))
+            Ok((.., Some(owner))) if owner != job.owner => StoreError::Conflict(format!(
+                "the served name {:?} belongs to another owner",
+                job.served_name
+            )),
+            Ok(_) => {
+                StoreError::Exhausted(format!("{queue_limit} jobs are waiting already; try again later"))
             }
-            Ok(_) => StoreError::Exhausted(format!("{queue_limit} jobs are waiting already; try again later")),
         }
     }
 
@@ -152,7 +155,9 @@ impl Store {
             return Err(StoreError::Precondition(format!("job {id} is still {}", old.state.name())));
         }
         if old.model_id.is_none() || old.dataset_id.is_none() {
-            return Err(StoreError::Precondition(format!("the model or the dataset of job {id} has been deleted")));
+            return Err(StoreError::Precondition(format!(
+                "the model or the dataset of job {id} has been deleted"
+            )));
         }
         if from_checkpoint && old.checkpoint_sha256.is_none() {
             return Err(StoreError::Precondition(format!("job {id} has no checkpoint to go on from")));
@@ -167,13 +172,15 @@ impl Store {
             .execute(&self.pool)
             .await
             .map_err(|error| match StoreError::from(error) {
-                error if error.kind() == ErrorKind::Precondition => {
-                    StoreError::Precondition(format!("the model, dataset or checkpoint of job {id} has been deleted"))
-                }
+                error if error.kind() == ErrorKind::Precondition => StoreError::Precondition(format!(
+                    "the model, dataset or checkpoint of job {id} has been deleted"
+                )),
                 error => error,
             })?;
         if inserted.rows_affected() == 0 {
-            return Err(StoreError::Exhausted(format!("{queue_limit} jobs are waiting already; try again later")));
+            return Err(StoreError::Exhausted(format!(
+                "{queue_limit} jobs are waiting already; try again later"
+            )));
         }
         self.job(None, new).await
     }
@@ -199,6 +206,7 @@ fn request_hash(job: &NewJob) -> Result<[u8; 32]> {
         "eval_split": job.eval_split, "served_name": job.served_name, "spec": job.spec, "priority": job.priority,
         "tags": job.tags,
     });
-    let text = serde_json::to_vec(&request).map_err(|e| StoreError::Invalid(format!("the job's spec: {e}")))?;
+    let text =
+        serde_json::to_vec(&request).map_err(|e| StoreError::Invalid(format!("the job's spec: {e}")))?;
     Ok(Sha256::digest(text).into())
 }

@@ -5,7 +5,7 @@ SELECT array[
         ELSE format('CREATE ROLE %I LOGIN PASSWORD %L', $1, $2) END,
     format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), $1),
     format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), $1),
-    format('GRANT SELECT ON job, job_seen, model, model_file, dataset, blob, artifact, metric, job_event, '
+    format('GRANT SELECT ON job, job_seen, model, model_seen, model_file, dataset, blob, artifact, metric, job_event, '
            'served_model, model_version TO %I', $1),
     format('GRANT UPDATE (state, run_at, fence, lease_expires_at, attempts, stalls, changed_by, reason, worker, host, '
            'code_version, phase, progress_done, progress_total, checkpoint_sha256, checkpoint_step, error_code, '

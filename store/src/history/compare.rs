@@ -95,8 +95,10 @@ mod tests {
 
     #[test]
     fn only_paths_that_differ_are_named() {
-        let a = flatten(&json!({"bits": 2, "widths": {"first": 6, "other": 8}, "mean": [0.5, 1], "ema": null}));
-        let b = flatten(&json!({"bits": 3, "widths": {"first": 6, "other": 7}, "mean": [0.5, 2], "ema": 0.9}));
+        let a =
+            flatten(&json!({"bits": 2, "widths": {"first": 6, "other": 8}, "mean": [0.5, 1], "ema": null}));
+        let b =
+            flatten(&json!({"bits": 3, "widths": {"first": 6, "other": 7}, "mean": [0.5, 2], "ema": 0.9}));
         assert_eq!(a["widths.first"], "6");
         assert_eq!(differing(&[&a, &b]), ["bits", "ema", "mean.1", "widths.other"]);
         assert_eq!(differing(&[&a, &a]), [""; 0]);

@@ -88,7 +88,12 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn metric_page(&self, job: Uuid, after: Option<(&str, u64)>, limit: u32) -> Result<Vec<MetricPoint>> {
+    pub async fn metric_page(
+        &self,
+        job: Uuid,
+        after: Option<(&str, u64)>,
+        limit: u32,
+    ) -> Result<Vec<MetricPoint>> {
         Ok(sqlx::query_as(
             "SELECT name, step, value, at FROM metric \
              WHERE job_id = $1 AND ($2::text IS NULL OR (name, step) > ($2, $3)) ORDER BY name, step LIMIT $4",

@@ -58,7 +58,8 @@ impl Reaper {
             .filter(|seen| now.saturating_duration_since(seen.last) <= lease / 2)
             .map_or(now, |seen| seen.first);
         let seen = Seen { first, last: now, database_started };
-        let reaped = if now.saturating_duration_since(first) >= lease { reap(store).await? } else { Vec::new() };
+        let reaped =
+            if now.saturating_duration_since(first) >= lease { reap(store).await? } else { Vec::new() };
         self.seen = Some(seen);
         Ok(reaped)
     }

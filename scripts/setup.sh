@@ -57,14 +57,16 @@ rust() {
     fi
     [ "$(uname -sm)" = "Linux x86_64" ] || die "install Rust $RUST_MINIMUM or newer (https://rustup.rs) and run this again"
     say "installing Rust $RUST_VERSION${have:+ (found $have, which is older than $RUST_MINIMUM)}"
-    local installer
-    installer=$(mktemp)
-    curl -fsSL --retry 3 -o "$installer" \
+    local folder
+    folder=$(mktemp -d)
+    # rustup looks at the name that it is called by.
+    curl -fsSL --retry 3 -o "$folder/rustup-init" \
         "https://static.rust-lang.org/rustup/archive/$RUSTUP_VERSION/x86_64-unknown-linux-gnu/rustup-init"
-    is_sha256 "$installer" "$RUSTUP_SHA256" || die "rustup-init has another content than expected"
-    chmod +x "$installer"
-    "$installer" -y --quiet --no-modify-path --profile minimal -c rustfmt -c clippy --default-toolchain "$RUST_VERSION"
-    rm -f "$installer"
+    is_sha256 "$folder/rustup-init" "$RUSTUP_SHA256" || die "rustup-init has another content than expected"
+    chmod +x "$folder/rustup-init"
+    "$folder/rustup-init" -y --quiet --no-modify-path --profile minimal -c rustfmt -c clippy \
+        --default-toolchain "$RUST_VERSION" >/dev/null
+    rm -rf "$folder"
 }
 
 python_environment() {

@@ -6,6 +6,8 @@
 mod arithmetic;
 mod operation;
 mod structure;
+#[cfg(test)]
+mod tests;
 
 use crate::model::{Model, Shape};
 

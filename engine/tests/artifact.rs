@@ -168,7 +168,7 @@ fn disturb(value: &mut serde_json::Value, rng: &mut Rng) {
             };
             *value = new.into();
         }
-        Value::String(text) => *text = rng.pick(&["bits", "base3", "accumulator", "lut", "x"]).to_owned(),
+        Value::String(_) => *value = rng.pick(&["bits", "base3", "accumulator", "lut", "x"]).into(),
         other => *other = Value::Bool(rng.one_in(2)),
     }
 }

@@ -9,6 +9,7 @@ pub(super) fn check(model: &Model) -> Result<(), ModelError> {
     let at_model = |problem| ModelError { place: Place::Model, problem };
     in_range("tensors", model.tensors.len() as i64, 1, MAX_TENSORS as i64).map_err(at_model)?;
     in_range("nodes", model.nodes.len() as i64, 1, MAX_TENSORS as i64).map_err(at_model)?;
+    lookup(model, model.input.tensor).map_err(|problem| ModelError { place: Place::Input, problem })?;
     let mut names = HashSet::new();
     for (index, tensor) in model.tensors.iter().enumerate() {
         let is_input = index == model.input.tensor.0 as usize;

@@ -6,6 +6,8 @@ mod verify;
 
 pub use local::{LocalToken, LocalTokenError};
 pub use policy::{Access, access, is_long_lived, listed};
+pub(crate) use local::new_secret;
+pub(crate) use verify::hash;
 pub use verify::{Authenticator, DirectoryAway, Identity, TokenDirectory, TokenRecord};
 
 /// What a caller may do; each role includes those before it.

@@ -6,6 +6,8 @@
 use std::error::Error as StdError;
 
 use dyadic_graph::{ErrorKind as ImportKind, ImportError};
+use dyadic_store::blob::BlobError;
+use dyadic_store::{ErrorKind as StoreKind, StoreError};
 use tonic::{Code, Status};
 
 use crate::auth::AuthError;
@@ -30,6 +32,12 @@ pub enum ApiError {
     /// An inference request.
     #[error(transparent)]
     Infer(#[from] InferError),
+    /// The database, or what it knows.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Stored bytes.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
     /// A field of a request is wrong.
     #[error("{field}: {reason}")]
     Field {
@@ -91,6 +99,8 @@ impl ApiError {
                 ImportKind::TooLarge => Code::ResourceExhausted,
             },
             Self::Infer(error) => infer(error),
+            Self::Store(error) => store(error),
+            Self::Blob(error) => blob(error),
             Self::Field { .. } => Code::InvalidArgument,
             Self::NotFound { .. } => Code::NotFound,
             Self::Precondition(_) => Code::FailedPrecondition,
@@ -102,11 +112,33 @@ impl ApiError {
         }
     }
 
+    /// What is said instead of a storage error whose own words are for the log.
+    fn concealed(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(error @ StoreError::Database { .. }) => match error.kind() {
+                StoreKind::Unavailable => Some("the database is away; try again"),
+                StoreKind::Exhausted => Some("the database has no space left"),
+                StoreKind::DataLoss => Some("what the database holds cannot be read"),
+                StoreKind::Conflict => Some("it is there already"),
+                StoreKind::Precondition => Some("not possible in the state that things are in"),
+                StoreKind::Invalid => Some("a value that cannot be stored"),
+                StoreKind::NotFound => Some("it is not there"),
+                StoreKind::LeaseLost | StoreKind::Internal => None,
+            },
+            Self::Blob(BlobError::Store(_)) => Some("the blob store is away; try again"),
+            _ => None,
+        }
+    }
+
     /// The status that the caller gets.
     pub fn into_status(self) -> Status {
         let code = self.code();
         if let Self::Stream(status) = &self {
             return Status::new(code, shorten(status.message()));
+        }
+        if let Some(message) = self.concealed() {
+            tracing::warn!(?code, cause = chain(&self), "storage failed");
+            return Status::new(code, message);
         }
         if matches!(code, Code::Internal) {
             let id = uuid::Uuid::new_v4().simple().to_string();
@@ -148,12 +180,40 @@ fn upload(error: &UploadError) -> Code {
         UploadError::TooLarge { .. } => Code::ResourceExhausted,
         UploadError::Busy => Code::Aborted,
         UploadError::Idle(_) => Code::DeadlineExceeded,
-        UploadError::Io(error) => match error.kind() {
-            std::io::ErrorKind::StorageFull
-            | std::io::ErrorKind::QuotaExceeded
-            | std::io::ErrorKind::FileTooLarge => Code::ResourceExhausted,
-            _ => Code::Internal,
-        },
+        UploadError::Io(error) => io(error),
+    }
+}
+
+fn io(error: &std::io::Error) -> Code {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull
+        | std::io::ErrorKind::QuotaExceeded
+        | std::io::ErrorKind::FileTooLarge => Code::ResourceExhausted,
+        _ => Code::Internal,
+    }
+}
+
+fn store(error: &StoreError) -> Code {
+    match error.kind() {
+        StoreKind::NotFound => Code::NotFound,
+        StoreKind::Conflict => Code::AlreadyExists,
+        StoreKind::Precondition | StoreKind::LeaseLost => Code::FailedPrecondition,
+        StoreKind::Exhausted => Code::ResourceExhausted,
+        StoreKind::Unavailable => Code::Unavailable,
+        StoreKind::DataLoss => Code::DataLoss,
+        StoreKind::Invalid => Code::InvalidArgument,
+        StoreKind::Internal => Code::Internal,
+    }
+}
+
+fn blob(error: &BlobError) -> Code {
+    match error {
+        // Only what is on record is ever asked for.
+        BlobError::NotFound(_) | BlobError::Damaged { .. } => Code::DataLoss,
+        BlobError::TooLarge { .. } => Code::ResourceExhausted,
+        BlobError::Url { .. } => Code::Internal,
+        BlobError::Io(error) => io(error),
+        BlobError::Store(_) => Code::Unavailable,
     }
 }
 

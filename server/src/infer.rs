@@ -8,6 +8,7 @@ pub mod classification;
 pub mod describe;
 mod error;
 pub mod loaded;
+pub(crate) mod loader;
 pub mod registry;
 pub mod request;
 pub mod response;

@@ -1,0 +1,118 @@
+//! What goes on beside calls: passing on the database's notices, loading served versions, reaping dead workers' jobs,
+//! collecting unreferenced blobs and abandoned uploads.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dyadic_store::Store;
+use dyadic_store::blob::BlobStore;
+use dyadic_store::notice::{Notice as Heard, Topic};
+use dyadic_store::queue::Reaper;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Limits;
+use crate::error::ApiError;
+use crate::infer::loader::Loader;
+use crate::infer::registry::Registry;
+use crate::notices::{Notice, Notices};
+use crate::upload::SpoolDir;
+
+/// How long a worker's lease is, in seconds; workers use the same.
+const LEASE_SECS: u64 = 60;
+/// How often leases are looked at.
+const REAP: Duration = Duration::from_secs(5);
+/// How often unreferenced blobs are looked for.
+const COLLECT: Duration = Duration::from_secs(600);
+/// How long a blob that nothing references stays.
+const BLOB_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Blobs that are collected at once.
+const BLOBS: u32 = 100;
+/// How long an upload that broke can be resumed.
+const UPLOAD_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long to wait before listening again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(5);
+
+/// What the tasks need.
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) blobs: BlobStore,
+    pub(crate) spools: SpoolDir,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) notices: Notices,
+    pub(crate) limits: Limits,
+    pub(crate) drain: CancellationToken,
+}
+
+/// Starts the tasks; they end with the drain.
+pub(crate) fn start(parts: Parts) {
+    let Parts { store, blobs, spools, registry, notices, limits, drain } = parts;
+    let subscription = notices.subscribe();
+    tokio::spawn(drain.clone().run_until_cancelled_owned(listen(store.clone(), notices)));
+    tokio::spawn(drain.clone().run_until_cancelled_owned(reap(store.clone())));
+    tokio::spawn(drain.clone().run_until_cancelled_owned(collect(store.clone(), blobs.clone(), spools)));
+    let loader = Loader { store, blobs, registry, limits };
+    tokio::spawn(loader.run(subscription, drain));
+}
+
+async fn listen(store: Store, notices: Notices) {
+    loop {
+        match store.listen(&[Topic::Job, Topic::Served]).await {
+            Ok(mut listener) => loop {
+                match listener.next().await {
+                    Ok(Heard::Job(job)) => notices.send(Notice::Job(job)),
+                    Ok(Heard::Served(_)) => notices.send(Notice::Served),
+                    // Watches poll; a lost notice costs them 5 seconds.
+                    Ok(Heard::Missed) => notices.send(Notice::Served),
+                    Ok(Heard::Queued) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot listen to the database; polling");
+                        break;
+                    }
+                }
+            },
+            Err(error) => tracing::warn!(%error, "cannot listen to the database; polling"),
+        }
+        tokio::time::sleep(LISTEN_AGAIN).await;
+    }
+}
+
+async fn reap(store: Store) {
+    let mut reaper = Reaper::new(LEASE_SECS);
+    let mut tick = tokio::time::interval(REAP);
+    loop {
+        tick.tick().await;
+        match reaper.tick(&store, Instant::now()).await {
+            Ok(reaped) => {
+                for job in reaped {
+                    tracing::warn!(job = %job.job, state = job.state.name(), "its worker went silent");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "leases cannot be looked at"),
+        }
+    }
+}
+
+async fn collect(store: Store, blobs: BlobStore, spools: SpoolDir) {
+    let mut tick = tokio::time::interval(COLLECT);
+    loop {
+        tick.tick().await;
+        if let Err(error) = collect_blobs(&store, &blobs).await {
+            tracing::warn!(%error, "blobs cannot be collected");
+        }
+        let spools = spools.clone();
+        match tokio::task::spawn_blocking(move || spools.remove_abandoned(UPLOAD_AGE)).await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(count)) => tracing::info!(count, "abandoned uploads removed"),
+            Ok(Err(error)) => tracing::warn!(%error, "abandoned uploads cannot be removed"),
+        }
+    }
+}
+
+async fn collect_blobs(store: &Store, blobs: &BlobStore) -> Result<(), ApiError> {
+    for digest in store.mark_unreferenced_blobs(BLOB_AGE, BLOBS).await? {
+        blobs.delete(&digest).await?;
+        store.forget_blob(digest).await?;
+        tracing::info!(%digest, "blob collected");
+    }
+    Ok(())
+}

@@ -17,7 +17,7 @@ BEGIN
         RAISE EXCEPTION 'a job does not go from % to %', OLD.state, NEW.state
             USING ERRCODE = 'check_violation', CONSTRAINT = 'job_transition';
     END IF;
-    IF NEW.fence <> OLD.fence + CASE WHEN OLD.state = 'queued' AND NEW.state = 'running' THEN 1 ELSE 0 END THEN
+    IF NEW.fence <> OLD.fence + (CASE WHEN OLD.state = 'queued' AND NEW.state = 'running' THEN 1 ELSE 0 END) THEN
         RAISE EXCEPTION 'exactly a claim raises the fence, and by one: % to %', OLD.fence, NEW.fence
             USING ERRCODE = 'check_violation', CONSTRAINT = 'job_fence';
     END IF;

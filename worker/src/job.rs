@@ -67,6 +67,10 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
             break;
         }
     }
+    // A listener gives its connection back through the runtime.
+    let entered = bench.runtime.enter();
+    drop(listener);
+    drop(entered);
     Ok(())
 }
 

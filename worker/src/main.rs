@@ -1,5 +1,6 @@
 //! The `dyadic-worker` command: quantizes one model offline, or works the queue.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -26,7 +27,11 @@ fn main() -> ExitCode {
         Command::Quantize(command) => command.run(),
         Command::Run(settings) => {
             let filter = EnvFilter::try_from_env("DYADIC_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+            tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_writer(std::io::stderr)
+                .init();
             job::run(settings)
         }
     };

@@ -6,6 +6,8 @@
 
 /// Largest |multiplier|.
 const MULTIPLIER_MAX: f64 = 127.0;
+/// Offsets beyond this many codes are cut.
+const OFFSET_LIMIT: f64 = (1u32 << 22) as f64;
 /// |t| stays below 2^15.
 const T_BITS: u32 = 15;
 /// |bias| stays below 2^23.
@@ -49,7 +51,12 @@ pub fn choose(target: &Target) -> Option<Channel> {
     let pre = (32 - target.bound.leading_zeros()).saturating_sub(T_BITS);
     let t_max = f64::from(target.bound >> pre) + if pre > 0 { 1.0 } else { 0.0 };
     let scale = target.scale * f64::from(1u32 << pre);
-    (0..=31).rev().find_map(|shift| at_shift(target, pre, t_max, scale, shift))
+    let exact = (0..=31).rev().find_map(|shift| at_shift(target, pre, t_max, scale, shift));
+    // A channel that lies far outside its output's range is saturated there whatever its sum: a bounded offset does.
+    exact.or_else(|| {
+        let offset = target.offset.clamp(-OFFSET_LIMIT, OFFSET_LIMIT);
+        at_shift(&Target { offset, ..*target }, pre, t_max, scale, 0)
+    })
 }
 
 /// The integers at a given last shift, if they keep the ranges.
@@ -153,6 +160,16 @@ mod tests {
                 / f64::from(1u32 << channel.pre);
             let ratio = effective / target.scale;
             assert!((0.70..1.42).contains(&ratio), "scale {} became {effective}", target.scale);
+        }
+    }
+
+    #[test]
+    fn a_channel_far_outside_its_range_saturates() {
+        for offset in [-8.5e7, 8.5e7] {
+            let target = Target { scale: 3e6, offset, bound: 5610, residual: None, shift_only: false };
+            let channel = choose(&target).expect("saturated, not refused");
+            let code = apply(channel, 0, 0).clamp(0, 63);
+            assert_eq!(code, if offset < 0.0 { 0 } else { 63 });
         }
     }
 

@@ -66,7 +66,10 @@ pub(super) async fn fetch(
     shared.tick();
     let train = data::load(&archive, split(&job.train_split)?).map_err(WorkerError::from)?;
     shared.tick();
-    let test = data::load(&archive, split(&job.eval_split)?).map_err(WorkerError::from)?;
+    let mut test = data::load(&archive, split(&job.eval_split)?).map_err(WorkerError::from)?;
+    if !dataset.labels.is_empty() {
+        test.classes.clone_from(&dataset.labels);
+    }
     let checkpoint = match &job.checkpoint_sha256 {
         Some(digest) => Some(blobs.get(digest, FILE_LIMIT).await?.to_vec()),
         None => None,

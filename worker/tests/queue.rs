@@ -1,0 +1,278 @@
+//! Workers as real processes on a real queue: killed, drained, cancelled, failed, and what is left behind.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use dyadic_store::Store;
+use dyadic_store::blob::BlobStore;
+use dyadic_store::job::{Job, JobState, NewJob};
+use dyadic_store::queue::Reaper;
+use dyadic_store::registry::{ModelFile, NewDataset, NewModel};
+use dyadic_store::spec::{JobSpec, Method, Precision};
+use uuid::Uuid;
+
+const LEASE_SECS: u64 = 2;
+
+/// A queue with a model and a dataset in it.
+struct Bench {
+    url: String,
+    store: Store,
+    blobs_url: String,
+    folder: tempfile::TempDir,
+    model: Uuid,
+    dataset: Uuid,
+}
+
+/// A worker process; killed when dropped.
+struct Worker(Child);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Worker {
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.0.id().to_string()]).status();
+        assert!(sent.is_ok_and(|s| s.success()));
+    }
+
+    /// Waits for the process to end by itself.
+    fn ended(&mut self) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(60) {
+            if let Ok(Some(status)) = self.0.try_wait() {
+                return status.success();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+}
+
+/// MNIST-like files: which half is bright decides the class.
+fn digits(folder: &Path) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (prefix, count) in [("train", 640u32), ("t10k", 100)] {
+        let mut images: Vec<u8> = [0x0803, count, 20, 20].into_iter().flat_map(u32::to_be_bytes).collect();
+        let mut labels: Vec<u8> = [0x0801, count].into_iter().flat_map(u32::to_be_bytes).collect();
+        for i in 0..count {
+            labels.push((i % 2) as u8);
+            images.extend((0..400u32).map(|p| {
+                let noise =
+                    (i.wrapping_mul(2_654_435_761).wrapping_add(p.wrapping_mul(40_503)) >> 9) as u8 / 3;
+                noise + if (p >= 200) == (i % 2 == 1) { 120 } else { 0 }
+            }));
+        }
+        for (name, bytes) in [("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)] {
+            let path = folder.join(format!("{prefix}-{name}"));
+            fs::write(&path, bytes).expect("writable");
+            archive.append_path_with_name(&path, path.file_name().expect("a file")).expect("appendable");
+        }
+    }
+    archive.into_inner().expect("finishable")
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let database = dyadic_store::testing::database().await;
+        let store = Store::connect(database.url()).await.expect("a fresh database");
+        store.migrate().await.expect("migrations apply");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let blobs_url = format!("file://{}", folder.path().join("blobs").display());
+        let blobs = BlobStore::open(&blobs_url).expect("a local store");
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../graph/tests/fixtures/lenet_relu_script16_one.onnx");
+        let onnx = fs::read(fixture).expect("the fixture is committed");
+        let size_bytes = onnx.len() as u64;
+        let sha256 = blobs.put_bytes(onnx).await.expect("storable");
+        let file = ModelFile { name: "lenet.onnx".into(), sha256, size_bytes };
+        let model = NewModel {
+            owner: "tests".into(),
+            name: "lenet".into(),
+            files: vec![file],
+            info: serde_json::json!({}),
+            tags: [].into(),
+        };
+        let (model, _) = store.add_model(&model).await.expect("registrable");
+        let tar = digits(folder.path());
+        let size_bytes = tar.len() as u64;
+        let sha256 = blobs.put_bytes(tar).await.expect("storable");
+        let dataset = NewDataset {
+            owner: "tests".into(),
+            name: "digits".into(),
+            format: "idx".into(),
+            splits: Vec::new(),
+            labels: vec!["top".into(), "bottom".into()],
+            file_name: "digits.tar".into(),
+            sha256,
+            size_bytes,
+            tags: [].into(),
+        };
+        let (dataset, _) = store.add_dataset(&dataset).await.expect("registrable");
+        Bench {
+            url: database.url().to_string(),
+            store,
+            blobs_url,
+            folder,
+            model: model.id,
+            dataset: dataset.id,
+        }
+    }
+
+    async fn submit(&self, spec: JobSpec) -> Uuid {
+        let job = NewJob {
+            owner: "tests".into(),
+            experiment: "tests".into(),
+            model: self.model,
+            dataset: self.dataset,
+            train_split: "train".into(),
+            eval_split: "test".into(),
+            served_name: "halves".into(),
+            spec: serde_json::json!({}),
+            settings: spec,
+            requires: vec!["cpu".into()],
+            priority: 0,
+            max_stalls: 3,
+            idempotency_key: None,
+            tags: [].into(),
+        };
+        self.store.submit(&job, 100).await.expect("submittable").job.id
+    }
+
+    fn worker(&self, name: &str) -> Worker {
+        let log = fs::File::create(self.folder.path().join(format!("{name}.log"))).expect("writable");
+        let child = Command::new(env!("CARGO_BIN_EXE_dyadic-worker"))
+            .args(["run", "--name", name, "--database-url", &self.url, "--blobs", &self.blobs_url])
+            .args(["--lease-secs", "2", "--checkpoint-secs", "1", "--poll-secs", "1"])
+            .arg("--cache")
+            .arg(self.folder.path().join("cache"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the worker is built");
+        Worker(child)
+    }
+
+    async fn job(&self, id: Uuid) -> Job {
+        self.store.job(None, id).await.expect("the job is there")
+    }
+
+    /// Waits until a job is as wanted; fails with the job and the workers' logs after two minutes.
+    async fn until(&self, id: Uuid, what: &str, wanted: impl Fn(&Job) -> bool) -> Job {
+        let began = Instant::now();
+        let mut reaper = Reaper::new(LEASE_SECS);
+        loop {
+            let job = self.job(id).await;
+            if wanted(&job) {
+                return job;
+            }
+            if began.elapsed() > Duration::from_secs(120) || (job.state.is_final() && !wanted(&job)) {
+                let logs = fs::read_dir(self.folder.path()).expect("listable").filter_map(Result::ok);
+                let logs: Vec<_> = logs.filter_map(|e| fs::read_to_string(e.path()).ok()).collect();
+                panic!("{what}: {job:#?}\n{}", logs.join("\n"));
+            }
+            reaper.tick(&self.store, Instant::now()).await.expect("the database is there");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// Long enough to be disturbed in the middle.
+fn long() -> JobSpec {
+    let mut spec = JobSpec {
+        method: Method::Aptq,
+        epochs: 60,
+        batch_size: 16,
+        threads: Some(1),
+        precision: Precision::F32,
+        ..JobSpec::default()
+    };
+    spec.normalization.mean = vec![0.5];
+    spec.normalization.std = vec![0.25];
+    spec
+}
+
+fn weights(job: &Job) -> String {
+    let artifact = job.artifact.0.as_ref().expect("a success has an artifact");
+    artifact.summary["weights_sha256"].as_str().expect("the summary has it").to_string()
+}
+
+fn in_training(job: &Job) -> bool {
+    job.state == JobState::Running && job.checkpoint_step.is_some() && job.phase == "train"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_s_job_ends_with_the_same_bits_on_another() {
+    let bench = Bench::new().await;
+    let undisturbed = bench.submit(long()).await;
+    let first = bench.worker("first");
+    let undisturbed = bench.until(undisturbed, "undisturbed", |j| j.state == JobState::Succeeded).await;
+
+    let disturbed = bench.submit(long()).await;
+    let before = bench.until(disturbed, "in training", in_training).await;
+    first.signal("-KILL");
+    drop(first);
+    let _second = bench.worker("second");
+    let after = bench.until(disturbed, "resumed", |j| j.state == JobState::Succeeded).await;
+
+    assert_eq!(weights(&after), weights(&undisturbed));
+    assert!(after.fence > before.fence, "another claim finished it");
+    assert_eq!(after.worker.as_deref(), Some("second"));
+    let (a, b) = (undisturbed.artifact.0.expect("made"), after.artifact.0.expect("made"));
+    assert_eq!(a.sha256, b.sha256, "the same job gives the same file");
+    assert_eq!(b.version, 2, "each success is the next version of its name");
+    let log = bench.store.log(disturbed, 0, 1000).await.expect("readable");
+    assert!(format!("{log:?}").contains("resuming at step"), "the second worker went on from a checkpoint");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_worker_gives_its_job_back_without_spending_an_attempt() {
+    let bench = Bench::new().await;
+    let id = bench.submit(long()).await;
+    let mut worker = bench.worker("drained");
+    bench.until(id, "in training", in_training).await;
+    worker.signal("-TERM");
+    assert!(worker.ended(), "a drain ends the process in good order");
+    let job = bench.job(id).await;
+    assert_eq!((job.state, job.attempts, job.stalls), (JobState::Queued, 0, 0));
+    assert!(job.checkpoint_step.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_job_is_cancelled_by_the_next_heartbeat_and_leaves_no_artifact() {
+    let bench = Bench::new().await;
+    let id = bench.submit(long()).await;
+    let _worker = bench.worker("cancelled");
+    bench.until(id, "running", |j| j.state == JobState::Running && j.phase == "train").await;
+    bench.store.cancel(None, id, "tests").await.expect("cancellable");
+    let job = bench.until(id, "cancelled", |j| j.state == JobState::Cancelled).await;
+    assert!(job.artifact.0.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_cannot_work_fails_in_words_and_the_worker_goes_on() {
+    let bench = Bench::new().await;
+    let mut wrong = long();
+    wrong.normalization.mean = vec![0.5; 3];
+    wrong.normalization.std = vec![0.25; 3];
+    let wrong = bench.submit(wrong).await;
+    let right = bench.submit(JobSpec { epochs: 1, ..long() }).await;
+    let _worker = bench.worker("patient");
+    let job = bench.until(wrong, "failed", |j| j.state == JobState::Failed).await;
+    assert_eq!((job.error_code.as_deref(), job.error_retryable), (Some("invalid"), Some(false)));
+    assert!(job.error_message.is_some_and(|m| m.contains("normalization")));
+    let job = bench.until(right, "succeeded", |j| j.state == JobState::Succeeded).await;
+    let metrics = bench.store.last_metrics(right).await.expect("readable");
+    for name in ["float/accuracy", "accuracy", "epoch/accuracy"] {
+        assert!(metrics.iter().any(|m| m.name == name), "no metric {name}");
+    }
+    let summary = job.artifact.0.expect("made").summary;
+    let accuracy = metrics.iter().find(|m| m.name == "accuracy").map(|m| m.value);
+    assert_eq!(summary["accuracy"].as_f64(), accuracy);
+}

@@ -242,7 +242,8 @@ fn initialize(binaries: &Path, account: &Account, data: &Path) -> Result<(), Clu
     let mut printed = String::from_utf8_lossy(&printed).trim().to_string();
     if let Account::Other { user, .. } = account {
         let place = data.display();
-        printed = format!("{printed}\n(running as '{user}', who must be able to enter every folder above {place})");
+        printed =
+            format!("{printed}\n(running as '{user}', who must be able to enter every folder above {place})");
     }
     Err(ClusterError::Command { command: "initdb".into(), output: printed })
 }

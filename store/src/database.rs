@@ -104,6 +104,9 @@ impl Store {
 }
 
 fn options(url: &str) -> Result<PgConnectOptions> {
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(StoreError::Invalid("the database URL must begin with postgresql://".to_owned()));
+    }
     let options =
         PgConnectOptions::from_str(url).map_err(|e| StoreError::Invalid(format!("database URL: {e}")))?;
     let limits = [("statement_timeout", "5s"), ("idle_in_transaction_session_timeout", "10s")];

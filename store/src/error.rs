@@ -97,7 +97,7 @@ impl StoreError {
         self.kind() == ErrorKind::Unavailable
     }
 
-    pub(crate) fn not_found(what: &'static str, name: impl ToString) -> Self {
+    pub(crate) fn not_found(what: &'static str, name: impl std::fmt::Display) -> Self {
         Self::NotFound { what, name: name.to_string() }
     }
 }

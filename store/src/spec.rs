@@ -225,7 +225,10 @@ impl JobSpec {
         }
         let Normalization { mean, std } = &self.normalization;
         if mean.len() != std.len() || mean.len() > 16 {
-            return fail("normalization", format!("{} means and {} standard deviations", mean.len(), std.len()));
+            return fail(
+                "normalization",
+                format!("{} means and {} standard deviations", mean.len(), std.len()),
+            );
         }
         if mean.iter().any(|m| !m.is_finite()) || std.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
             return fail("normalization", "means must be finite and standard deviations positive".into());
@@ -241,7 +244,8 @@ impl JobSpec {
             (Method::Apq, Levels::TwoTerm) => 4..=5,
         };
         if !allowed.contains(&self.bits) {
-            let reason = format!("{} is not in {} to {} for this method", self.bits, allowed.start(), allowed.end());
+            let reason =
+                format!("{} is not in {} to {} for this method", self.bits, allowed.start(), allowed.end());
             return fail("bits", reason);
         }
         for (field, bits) in [
@@ -288,9 +292,18 @@ mod tests {
             (JobSpec { threads: Some(0), ..d() }, "threads"),
             (JobSpec { eval_limit: Some(0), ..d() }, "eval_limit"),
             (JobSpec { epochs: 10_001, ..d() }, "epochs"),
-            (JobSpec { activation_bits: ActivationBits { conv3x3: 3, other: 8 }, ..d() }, "activation_bits.conv3x3"),
-            (JobSpec { normalization: Normalization { mean: vec![0.0], std: vec![0.0] }, ..d() }, "normalization"),
-            (JobSpec { normalization: Normalization { mean: vec![0.0], std: vec![] }, ..d() }, "normalization"),
+            (
+                JobSpec { activation_bits: ActivationBits { conv3x3: 3, other: 8 }, ..d() },
+                "activation_bits.conv3x3",
+            ),
+            (
+                JobSpec { normalization: Normalization { mean: vec![0.0], std: vec![0.0] }, ..d() },
+                "normalization",
+            ),
+            (
+                JobSpec { normalization: Normalization { mean: vec![0.0], std: vec![] }, ..d() },
+                "normalization",
+            ),
         ];
         for (spec, field) in cases {
             assert_eq!(spec.validate().expect_err(field).field, field);

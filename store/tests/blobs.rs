@@ -52,7 +52,8 @@ async fn files_are_moved_in_only_under_their_own_digest() {
     let copy = f.folder.path().join("copy");
     f.store.fetch(&digest, &copy).await.expect("a sound blob");
     assert!(fs::read(&copy).expect("readable") == content);
-    let streamed: Vec<_> = f.store.stream(&digest).await.expect("there").try_collect().await.expect("readable");
+    let streamed: Vec<_> =
+        f.store.stream(&digest).await.expect("there").try_collect().await.expect("readable");
     assert_eq!(streamed.iter().map(bytes::Bytes::len).sum::<usize>(), content.len());
 
     fs::write(&path, b"something else").expect("writable");
@@ -66,7 +67,9 @@ async fn damage_on_disk_is_seen_before_use() {
     let f = fixture();
     let digest = f.store.put_bytes(&b"precious"[..]).await.expect("a writable folder");
     fs::write(f.path(&digest), b"precioux").expect("writable");
-    assert!(matches!(f.store.get(&digest, 100).await, Err(BlobError::Damaged { expected, .. }) if expected == digest));
+    assert!(
+        matches!(f.store.get(&digest, 100).await, Err(BlobError::Damaged { expected, .. }) if expected == digest)
+    );
     let copy = f.folder.path().join("copy");
     assert!(matches!(f.store.fetch(&digest, &copy).await, Err(BlobError::Damaged { .. })));
     assert!(!copy.exists(), "nothing unverified is left behind");

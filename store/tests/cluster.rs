@@ -4,17 +4,23 @@ use dyadic_store::cluster::Cluster;
 use sqlx::{Connection, PgConnection};
 
 async fn value(cluster: &Cluster, sql: &'static str) -> i32 {
-    let mut connection = PgConnection::connect(&cluster.url("postgres")).await.expect("a ready cluster accepts");
+    let mut connection =
+        PgConnection::connect(&cluster.url("postgres")).await.expect("a ready cluster accepts");
     sqlx::query_scalar(sql).fetch_one(&mut connection).await.expect("a sound query")
 }
 
 #[tokio::test]
 async fn a_cluster_keeps_its_data_and_leaves_no_server_behind() {
-    let folder = tempfile::Builder::new().prefix("dyadic cluster ").tempdir_in("/tmp").expect("a temporary folder");
+    let folder =
+        tempfile::Builder::new().prefix("dyadic cluster ").tempdir_in("/tmp").expect("a temporary folder");
     let cluster = Cluster::start(folder.path()).expect("PostgreSQL is installed");
     value(&cluster, "WITH made AS (SELECT 1) SELECT 1 FROM made").await;
-    let mut connection = PgConnection::connect(&cluster.url("postgres")).await.expect("a ready cluster accepts");
-    sqlx::query("CREATE TABLE kept AS SELECT 42 AS answer").execute(&mut connection).await.expect("a sound statement");
+    let mut connection =
+        PgConnection::connect(&cluster.url("postgres")).await.expect("a ready cluster accepts");
+    sqlx::query("CREATE TABLE kept AS SELECT 42 AS answer")
+        .execute(&mut connection)
+        .await
+        .expect("a sound statement");
     drop(connection);
     drop(cluster);
     assert!(!folder.path().join("data/postmaster.pid").exists(), "the server has ended");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dyadic_store::blob::Digest;
-use dyadic_store::job::{Failure, Job, JobState, Lease, NewJob, Outcome, Progress, Published, Worker};
+use dyadic_store::job::{Failure, Job, JobState, Lease, NewJob, Outcome, Progress, Published, Tags, Worker};
 use dyadic_store::registry::{ModelFile, NewDataset, NewModel, Split};
 use dyadic_store::spec::JobSpec;
 use dyadic_store::{ErrorKind, Result, Store};
@@ -49,7 +49,7 @@ pub(crate) fn new_dataset(name: &str) -> NewDataset {
         file_name: "digits.tar".to_owned(),
         sha256: digest(name),
         size_bytes: 5000,
-        tags: Default::default(),
+        tags: Tags::new(),
     }
 }
 

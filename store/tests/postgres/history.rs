@@ -2,7 +2,7 @@
 
 use dyadic_store::ErrorKind;
 use dyadic_store::history::{EventKind, JobFilter, MetricsQuery};
-use dyadic_store::job::{JobState, LogLine, NewJob};
+use dyadic_store::job::{JobState, LogLine, NewJob, Tags};
 use dyadic_store::queue::NewMetric;
 
 use crate::fixture::{Fixture, ROOM, kind};
@@ -129,11 +129,13 @@ async fn a_watcher_sees_metrics_and_lines_in_their_order() {
         .map(|event| match &event.kind {
             EventKind::State { to, .. } => to.name().to_owned(),
             EventKind::Log(line) => line.message.clone(),
-            EventKind::Metrics(points) => points.iter().map(|p| format!("{}={} ", p.name, p.value)).collect(),
+            EventKind::Metrics(points) => {
+                points.iter().map(|p| format!("{}={}", p.name, p.value)).collect::<Vec<_>>().join(" ")
+            }
             EventKind::Progress(progress) => format!("{progress:?}"),
         })
         .collect();
-    assert_eq!(told, ["queued", "running", "first", "second", "b=NaN a=0.5 ", "third"]);
+    assert_eq!(told, ["queued", "running", "first", "second", "b=NaN a=0.5", "third"]);
     let lines = fixture.store.log(held.job, events[2].number, 10).await.unwrap();
     assert_eq!(lines, [events[3].clone(), events[5].clone()]);
 }
@@ -161,8 +163,7 @@ async fn tags_are_set_replaced_and_removed() {
     let job = fixture.submit().await.id;
     let set = [("colour".to_owned(), "red".to_owned()), ("size".to_owned(), "9".to_owned())].into();
     assert_eq!(fixture.store.set_tags(None, job, &set, &["size".to_owned()]).await.unwrap(), set);
-    let left =
-        fixture.store.set_tags(Some("ada"), job, &Default::default(), &["colour".to_owned()]).await.unwrap();
+    let left = fixture.store.set_tags(Some("ada"), job, &Tags::new(), &["colour".to_owned()]).await.unwrap();
     assert_eq!(left, [("size".to_owned(), "9".to_owned())].into());
     assert_eq!(kind(fixture.store.set_tags(Some("bob"), job, &set, &[]).await), ErrorKind::NotFound);
 }

@@ -1,10 +1,11 @@
 //! What a worker's login may and may not do; connecting and migrating.
 
-use dyadic_store::job::{JobState, LogLine, Progress};
+use dyadic_store::job::{JobState, LogLine, Progress, Tags};
 use dyadic_store::notice::Topic;
 use dyadic_store::queue::NewMetric;
 use dyadic_store::registry::Role;
 use dyadic_store::{ErrorKind, Store};
+use sqlx::{Connection, PgConnection};
 
 use crate::fixture::{Fixture, LEASE, ROOM, digest, failure, kind, outcome, worker};
 
@@ -69,7 +70,7 @@ async fn a_worker_can_do_nothing_else() {
     assert_eq!(kind(store.migrate().await), ErrorKind::Internal);
     fixture.complete(held).await.unwrap();
     denied(store.promote(None, "lenet", 1).await.map(drop), "promote");
-    denied(store.set_tags(None, held.job, &Default::default(), &[]).await.map(drop), "tag");
+    denied(store.set_tags(None, held.job, &Tags::new(), &[]).await.map(drop), "tag");
 }
 
 #[tokio::test]
@@ -94,4 +95,25 @@ async fn an_absent_database_is_unavailable_and_a_bad_url_is_invalid() {
     let absent = "postgresql://dyadic@localhost/none?host=/nonexistent";
     assert_eq!(kind(Store::connect(absent).await), ErrorKind::Unavailable);
     assert_eq!(kind(Store::connect("mysql://x").await), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn a_statement_that_waits_too_long_for_a_lock_gives_up() {
+    let fixture = Fixture::new().await;
+    let mut blocker = PgConnection::connect(&fixture.url).await.unwrap();
+    let mut transaction = blocker.begin().await.unwrap();
+    sqlx::query("LOCK TABLE job").execute(&mut *transaction).await.unwrap();
+    assert_eq!(kind(fixture.store.queue_depth().await), ErrorKind::Unavailable);
+    transaction.rollback().await.unwrap();
+    assert_eq!(fixture.store.queue_depth().await.unwrap(), (0, 0));
+}
+
+#[tokio::test]
+async fn heartbeats_write_no_index() {
+    let fixture = Fixture::new().await;
+    for column in ["lease_expires_at", "progress_done", "progress_total", "phase"] {
+        let indexes =
+            format!("SELECT FROM pg_indexes WHERE tablename = 'job' AND indexdef LIKE '%{column}%'");
+        assert_eq!(fixture.sql(&indexes).await.unwrap(), 0, "{column}");
+    }
 }

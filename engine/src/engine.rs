@@ -103,6 +103,14 @@ impl Engine {
         Self::with_kernel(model, kernel)
     }
 
+    /// One engine for each kernel that this CPU can run, the best first: for tests that compare them.
+    #[doc(hidden)]
+    pub fn on_every_kernel(model: impl Into<Arc<Model>>) -> Result<Vec<Self>, EngineError> {
+        let model = model.into();
+        model.check()?;
+        kernels::available().into_iter().map(|kernel| Self::with_kernel(Arc::clone(&model), kernel)).collect()
+    }
+
     /// As [`Engine::new`], with a given kernel.
     fn with_kernel(model: Arc<Model>, kernel: Box<dyn Kernel>) -> Result<Self, EngineError> {
         let plan = Plan::new(&model, &*kernel)?;

@@ -17,7 +17,7 @@ use Role::{Admin, Infer, Submit};
 /// By service: its methods and who may call them. Load balancers must reach health without a token, and `grpcurl` needs
 /// reflection before it can say anything; both tell nothing about users.
 const TABLE: &[(&str, &[(&str, Access)])] = &[
-    ("grpc.health.v1.Health", &[("Check", Open), ("Watch", Open), ("List", Open)]),
+    ("grpc.health.v1.Health", &[("Check", Open), ("Watch", Open)]),
     ("grpc.reflection.v1.ServerReflection", &[("ServerReflectionInfo", Open)]),
     ("grpc.reflection.v1alpha.ServerReflection", &[("ServerReflectionInfo", Open)]),
     (

@@ -1,6 +1,7 @@
 //! A real server on a free port, with a real database and a blob folder of its own.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use clap::Parser;
 use dyadic_engine::certificate::GoldenInput;
@@ -13,9 +14,12 @@ use dyadic_proto::v1::job_service_client::JobServiceClient;
 use dyadic_proto::v1::model_service_client::ModelServiceClient;
 use dyadic_proto::v1::served_model_service_client::ServedModelServiceClient;
 use dyadic_proto::v1::token_service_client::TokenServiceClient;
-use dyadic_proto::v1::{CreateTokenRequest, Role};
+use dyadic_proto::inference as pb;
+use dyadic_proto::v1::{CreateTokenRequest, JobSpec, Role, SubmitJobRequest};
 use dyadic_server::config::Config;
 use dyadic_server::start::Server;
+use dyadic_store::job::{Job, Lease, Outcome, Published, Tags, Worker};
+use dyadic_store::registry::{ModelFile, NewDataset, NewModel};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -23,17 +27,17 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 /// Served name of a model that takes images too.
-pub const NORMALIZED: &str = "with-images";
+pub(crate) const NORMALIZED: &str = "with-images";
 /// Served name of a model that takes floats only.
-pub const PLAIN: &str = "floats-only";
+pub(crate) const PLAIN: &str = "floats-only";
 /// Values of one sample.
-pub const SAMPLE: usize = 3 * 32 * 32;
+pub(crate) const SAMPLE: usize = 3 * 32 * 32;
 
 /// A running server.
-pub struct Harness {
+pub(crate) struct Harness {
     server: Server,
-    pub store: dyadic_store::Store,
-    pub blobs: dyadic_store::blob::BlobStore,
+    pub(crate) store: dyadic_store::Store,
+    pub(crate) blobs: dyadic_store::blob::BlobStore,
     channel: Channel,
     dir: tempfile::TempDir,
     engines: Mutex<Vec<(&'static str, Arc<Engine>)>>,
@@ -41,7 +45,7 @@ pub struct Harness {
 
 /// Adds a token.
 #[derive(Clone)]
-pub struct Bearer(MetadataValue<Ascii>);
+pub(crate) struct Bearer(MetadataValue<Ascii>);
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -54,12 +58,12 @@ type Transport = InterceptedService<Channel, Bearer>;
 
 impl Harness {
     /// A server with nothing in it.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
     /// The same with further flags.
-    pub async fn start_with(flags: &[&str]) -> Self {
+    pub(crate) async fn start_with(flags: &[&str]) -> Self {
         let database = dyadic_store::testing::database().await;
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().to_str().unwrap();
@@ -73,7 +77,7 @@ impl Harness {
     }
 
     /// A server with the models [`NORMALIZED`] and [`PLAIN`], ready.
-    pub async fn serving() -> Self {
+    pub(crate) async fn serving() -> Self {
         let harness = Self::start().await;
         for (name, seed, images) in [(NORMALIZED, 1, true), (PLAIN, 2, false)] {
             let mut model = resnet20(seed, 2);
@@ -90,20 +94,20 @@ impl Harness {
         harness
     }
 
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.server.address().to_string()
     }
 
-    pub fn local_token(&self) -> String {
+    pub(crate) fn local_token(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("token")).unwrap().trim().to_owned()
     }
 
     /// Files of uploads that are under way.
-    pub fn spooled_files(&self) -> usize {
+    pub(crate) fn spooled_files(&self) -> usize {
         std::fs::read_dir(self.dir.path().join("uploads")).unwrap().count()
     }
 
-    pub fn channel(&self) -> Channel {
+    pub(crate) fn channel(&self) -> Channel {
         self.channel.clone()
     }
 
@@ -119,60 +123,60 @@ impl Harness {
         self.transport(&self.local_token())
     }
 
-    pub fn inference(&self) -> GrpcInferenceServiceClient<Transport> {
+    pub(crate) fn inference(&self) -> GrpcInferenceServiceClient<Transport> {
         GrpcInferenceServiceClient::new(self.local())
     }
 
-    pub fn models(&self) -> ModelServiceClient<Transport> {
+    pub(crate) fn models(&self) -> ModelServiceClient<Transport> {
         ModelServiceClient::new(self.local())
     }
 
-    pub fn models_as(&self, token: &str) -> ModelServiceClient<Transport> {
+    pub(crate) fn models_as(&self, token: &str) -> ModelServiceClient<Transport> {
         ModelServiceClient::new(self.transport(token))
     }
 
-    pub fn served(&self) -> ServedModelServiceClient<Transport> {
+    pub(crate) fn served(&self) -> ServedModelServiceClient<Transport> {
         ServedModelServiceClient::new(self.local())
     }
 
-    pub fn datasets(&self) -> DatasetServiceClient<Transport> {
+    pub(crate) fn datasets(&self) -> DatasetServiceClient<Transport> {
         DatasetServiceClient::new(self.local())
     }
 
-    pub fn jobs(&self) -> JobServiceClient<Transport> {
+    pub(crate) fn jobs(&self) -> JobServiceClient<Transport> {
         JobServiceClient::new(self.local())
     }
 
-    pub fn jobs_as(&self, token: &str) -> JobServiceClient<Transport> {
+    pub(crate) fn jobs_as(&self, token: &str) -> JobServiceClient<Transport> {
         JobServiceClient::new(self.transport(token))
     }
 
-    pub fn experiments(&self) -> ExperimentServiceClient<Transport> {
+    pub(crate) fn experiments(&self) -> ExperimentServiceClient<Transport> {
         ExperimentServiceClient::new(self.local())
     }
 
-    pub fn tokens(&self) -> TokenServiceClient<Transport> {
+    pub(crate) fn tokens(&self) -> TokenServiceClient<Transport> {
         TokenServiceClient::new(self.local())
     }
 
     /// A new token's secret.
-    pub async fn token(&self, name: &str, role: Role) -> String {
+    pub(crate) async fn token(&self, name: &str, role: Role) -> String {
         let request = CreateTokenRequest { name: name.to_owned(), role: role.into() };
         self.tokens().create(request).await.unwrap().into_inner().secret
     }
 
     /// Stops the server as SIGTERM would.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.server.drain();
         self.server.until_finished().await.unwrap();
     }
 
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         self.server.drain();
     }
 
     /// What an engine of the test's own computes.
-    pub fn engine_floats(&self, name: &str, input: &[f32]) -> Vec<f32> {
+    pub(crate) fn engine_floats(&self, name: &str, input: &[f32]) -> Vec<f32> {
         let engine = self.engine(name);
         let batch = input.len() / SAMPLE;
         let mut output = vec![0.0; batch * engine.output_len()];
@@ -181,7 +185,7 @@ impl Harness {
     }
 
     /// The same for images.
-    pub fn engine_bytes(&self, name: &str, input: &[u8]) -> Vec<f32> {
+    pub(crate) fn engine_bytes(&self, name: &str, input: &[u8]) -> Vec<f32> {
         let engine = self.engine(name);
         let batch = input.len() / SAMPLE;
         let mut output = vec![0.0; batch * engine.output_len()];
@@ -190,7 +194,7 @@ impl Harness {
     }
 
     /// Mean and standard deviation of [`NORMALIZED`].
-    pub fn normalization(&self) -> (Vec<f32>, Vec<f32>) {
+    pub(crate) fn normalization(&self) -> (Vec<f32>, Vec<f32>) {
         let normalization = self.engine(NORMALIZED).model().input.normalization.clone().unwrap();
         (normalization.mean, normalization.std)
     }
@@ -200,28 +204,103 @@ impl Harness {
         engines.iter().find(|(known, _)| *known == name).unwrap().1.clone()
     }
 
-    pub fn folder(&self) -> &std::path::Path {
+    /// Publishes a model as the next version of a served name, the way a worker does: a job is submitted, claimed and
+    /// completed. Answers the job's id.
+    pub(crate) async fn publish(&self, served_name: &str, model: &Model) -> uuid::Uuid {
+        let job = self.submitted(served_name).await;
+        let (lease, _) = self.claim().await;
+        assert_eq!(lease.job, job);
+        self.complete(lease, &artifact(model)).await;
+        job
+    }
+
+    /// A job in the queue whose result is to be served under this name.
+    pub(crate) async fn submitted(&self, served_name: &str) -> uuid::Uuid {
+        let bytes = b"not looked at".to_vec();
+        let sha256 = self.blobs.put_bytes(bytes.clone()).await.unwrap();
+        let size_bytes = bytes.len() as u64;
+        self.store.touch_blob(sha256, size_bytes).await.unwrap();
+        let file = ModelFile { name: "m.onnx".into(), sha256, size_bytes };
+        let (owner, name) = ("local".to_owned(), "m".to_owned());
+        let info = serde_json::json!({});
+        let model = NewModel { owner, name, files: vec![file], info, tags: Tags::new() };
+        let (model, _) = self.store.add_model(&model).await.unwrap();
+        let dataset = NewDataset {
+            owner: "local".into(),
+            name: "d".into(),
+            format: "idx".into(),
+            splits: vec![],
+            labels: vec![],
+            file_name: "d.tar".into(),
+            sha256,
+            size_bytes,
+            tags: Tags::new(),
+        };
+        let (dataset, _) = self.store.add_dataset(&dataset).await.unwrap();
+        let spec = JobSpec {
+            model: model.id.to_string(),
+            dataset: dataset.id.to_string(),
+            served_name: served_name.to_owned(),
+            ..JobSpec::default()
+        };
+        let request = SubmitJobRequest { spec: Some(spec), idempotency_key: String::new() };
+        let job = self.jobs().submit(request).await.unwrap().into_inner().job.unwrap();
+        job.id.parse().unwrap()
+    }
+
+    /// Claims the next job as a worker.
+    pub(crate) async fn claim(&self) -> (Lease, Job) {
+        let worker = Worker {
+            name: "worker-1".into(),
+            host: "here".into(),
+            code_version: "test".into(),
+            capabilities: vec![],
+        };
+        self.store.claim(&worker, Duration::from_secs(60)).await.unwrap().unwrap()
+    }
+
+    /// Publishes an artifact and ends the job.
+    pub(crate) async fn complete(&self, lease: Lease, bytes: &[u8]) -> Published {
+        let sha256 = self.blobs.put_bytes(bytes.to_vec()).await.unwrap();
+        let summary = serde_json::json!({ "accuracy": 0.75 });
+        let outcome = Outcome { sha256, size_bytes: bytes.len() as u64, summary };
+        self.store.complete(lease, &outcome).await.unwrap()
+    }
+
+    /// Waits until the server has loaded a version.
+    pub(crate) async fn until_ready(&self, name: &str, version: u64) {
+        for _ in 0..600 {
+            let request = pb::ModelReadyRequest { name: name.into(), version: version.to_string() };
+            if self.inference().model_ready(request).await.is_ok_and(|answer| answer.into_inner().ready) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{name}/{version} did not become ready");
+    }
+
+    pub(crate) fn folder(&self) -> &std::path::Path {
         self.dir.path()
     }
 }
 
 /// An artifact's bytes.
-pub fn artifact(model: &Model) -> Vec<u8> {
+pub(crate) fn artifact(model: &Model) -> Vec<u8> {
     let certificate = Certificate::make(model, vec![GoldenInput::Seed(7)]).unwrap();
     Artifact { model: model.clone(), provenance: Default::default(), certificate }.to_bytes().unwrap()
 }
 
 /// Sample `index` of a series of NCHW floats.
-pub fn float_sample(index: usize) -> Vec<f32> {
+pub(crate) fn float_sample(index: usize) -> Vec<f32> {
     (0..SAMPLE).map(|i| ((i * 37 + index * 101) % 1000) as f32 / 200.0 - 2.5).collect()
 }
 
 /// Sample `index` of a series of HWC images.
-pub fn image_sample(index: usize) -> Vec<u8> {
+pub(crate) fn image_sample(index: usize) -> Vec<u8> {
     (0..SAMPLE).map(|i| ((i * 31 + index * 77) % 256) as u8).collect()
 }
 
 /// Little-endian.
-pub fn float_bytes(values: &[f32]) -> Vec<u8> {
+pub(crate) fn float_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }

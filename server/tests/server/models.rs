@@ -13,7 +13,7 @@ fn bundle() -> Vec<(&'static str, Vec<u8>)> {
     ["lenet_relu_dynamo20.onnx", "lenet_relu_dynamo20.onnx.data"].map(|name| (name, fixture(name))).to_vec()
 }
 
-pub fn fixture(name: &str) -> Vec<u8> {
+pub(crate) fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(format!("{}/../graph/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
@@ -46,11 +46,11 @@ fn chunks(files: &[(&str, Vec<u8>)], size: usize) -> Vec<Part> {
 }
 
 /// A whole upload, as a good client sends it.
-pub fn upload(name: &str, files: &[(&str, Vec<u8>)]) -> Vec<Part> {
+pub(crate) fn upload(name: &str, files: &[(&str, Vec<u8>)]) -> Vec<Part> {
     std::iter::once(header(name, files)).chain(chunks(files, 4000)).collect()
 }
 
-pub async fn send(server: &Harness, parts: Vec<Part>) -> Result<pb::UploadModelResponse, Status> {
+pub(crate) async fn send(server: &Harness, parts: Vec<Part>) -> Result<pb::UploadModelResponse, Status> {
     let messages = parts.into_iter().map(|part| pb::UploadModelRequest { part: Some(part) });
     server.models().upload(tokio_stream::iter(messages.collect::<Vec<_>>())).await.map(tonic::Response::into_inner)
 }

@@ -265,7 +265,7 @@ impl<'a> Run<'a> {
         let state = trainer.finish(CALIBRATION_IMAGES, observer)?;
         let naming = Naming {
             normalization: Some(coder.normalization.clone()),
-            labels: request.test.classes.clone(),
+            labels: class_names(&request.test.classes, plan.tensors[plan.output].shape.iter().product()),
             shift_only: spec.requant == spec::Requant::Shift,
         };
         let model = Arc::new(export(&plan, &state, &naming)?);
@@ -382,6 +382,14 @@ fn instruction_set() -> String {
 #[cfg(not(target_arch = "x86_64"))]
 fn instruction_set() -> String {
     std::env::consts::ARCH.to_string()
+}
+
+/// One name for each output, or none: a network may have more outputs than the dataset has classes.
+fn class_names(known: &[String], outputs: usize) -> Vec<String> {
+    if known.is_empty() || known.len() > outputs {
+        return Vec::new();
+    }
+    known.iter().cloned().chain((known.len()..outputs).map(|i| i.to_string())).collect()
 }
 
 /// SHA-256 over the final latent weights and normalizations, in the plan's order.

@@ -3,11 +3,12 @@
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
+use super::histogram::Histogram;
 use super::{Filter, Method};
 
 static LINEAR8: LazyLock<Vec<i8>> = LazyLock::new(|| (-127..=127).collect());
 
-/// The levels of a method; widths that it does not have take the nearest it has.
+/// The levels of a method, symmetric; widths that it does not have take the nearest it has.
 pub(super) fn levels(method: Method) -> &'static [i8] {
     match method {
         Method::SignSplit(_) | Method::SingleShift { bits: 0..=2 } => &[-1, 0, 1],
@@ -23,15 +24,19 @@ pub(super) fn levels(method: Method) -> &'static [i8] {
     }
 }
 
-/// Exponents tried below the one at which the top level reaches the largest weight.
-const BELOW: i32 = 4;
-
 /// The exponent and codes with the least squared error.
-pub(super) fn fit(levels: &'static [i8], w: &[f32], trial: &mut Vec<u8>, out: &mut Filter) {
-    let largest = w.iter().fold(0f32, |m, x| m.max(x.abs()));
+///
+/// Where the largest level `T·2^e` is below ⅔ of the mean magnitude, doubling the unit wins: a magnitude v above
+/// 1.5·T·2^e gains, those below lose at most a squared unit each, and the mean's place decides the sum. Where it has
+/// reached the largest magnitude, one exponent more can only help by a level that is not twice another (14 of 7, at
+/// five bits), two more cannot. So the range searched holds an optimum.
+pub(super) fn fit(levels: &'static [i8], w: &[f32], scratch: &mut Scratch, out: &mut Filter) {
+    let counts = &mut scratch.counts;
+    counts.count(w, |_| true);
     let top = f64::from(levels.last().copied().unwrap_or(1));
-    let covering = (f64::from(largest) / top).log2().ceil() as i32;
-    fit_within(levels, w, covering - BELOW..=covering + 1, trial, out);
+    let covering = (f64::from(counts.largest) / top).log2().ceil() as i32;
+    let least = (2.0 * counts.mean / (3.0 * top)).log2().floor() as i32;
+    search(levels, w, least..=covering + 1, scratch, out);
 }
 
 /// As [`fit`], over the given exponents.
@@ -39,21 +44,67 @@ pub(super) fn fit_within(
     levels: &'static [i8],
     w: &[f32],
     exponents: RangeInclusive<i32>,
-    trial: &mut Vec<u8>,
+    scratch: &mut Scratch,
     out: &mut Filter,
 ) {
+    scratch.counts.count(w, |_| true);
+    search(levels, w, exponents, scratch, out);
+}
+
+/// Scratch space of a fit.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    counts: Histogram,
+    trial: Vec<u8>,
+}
+
+/// Needs the counts of `w`.
+fn search(
+    levels: &'static [i8],
+    w: &[f32],
+    exponents: RangeInclusive<i32>,
+    scratch: &mut Scratch,
+    out: &mut Filter,
+) {
+    out.levels.clear();
+    out.levels.extend_from_slice(levels);
     let ladder = Ladder::new(levels);
+    if let Some(exponent) = best_by_counts(levels, &scratch.counts, exponents.clone()) {
+        out.exponent = exponent;
+        ladder.round(w, exponent, &mut out.codes);
+        return;
+    }
     let mut least = f64::INFINITY;
     for exponent in exponents {
-        let error = ladder.round(w, exponent, trial);
+        let error = ladder.round(w, exponent, &mut scratch.trial);
         if error < least {
             least = error;
             out.exponent = exponent;
-            std::mem::swap(trial, &mut out.codes);
+            std::mem::swap(&mut scratch.trial, &mut out.codes);
         }
     }
-    out.levels.clear();
-    out.levels.extend_from_slice(levels);
+}
+
+/// The exponent of least error, from the counts alone; `None` if a boundary falls between two buckets.
+///
+/// With unit u, magnitudes of the cell of level l add `Σ (v − l·u)²`; against all-zero that is a gain of
+/// `Σ (2·l·u·v − l²·u²)`, here summed over the boundaries that a magnitude has above or below it.
+fn best_by_counts(levels: &[i8], counts: &Histogram, exponents: RangeInclusive<i32>) -> Option<i32> {
+    let zero = levels.iter().position(|&l| l == 0)?;
+    let mut best: Option<(f64, i32)> = None;
+    for exponent in exponents {
+        let unit = f64::from(exponent).exp2();
+        let mut gain = 0.0;
+        for pair in levels[zero..].windows(2) {
+            let (low, high) = (f64::from(pair[0]), f64::from(pair[1]));
+            let above = counts.above(0.5 * (low + high) * unit)?;
+            gain += unit * (high - low) * (2.0 * above.sum - unit * (high + low) * above.count);
+        }
+        if best.is_none_or(|(g, _)| gain > g) {
+            best = Some((gain, exponent));
+        }
+    }
+    best.map(|(_, exponent)| exponent)
 }
 
 /// Each weight to the nearest of the levels that `out` has; halfway goes to the lower level.

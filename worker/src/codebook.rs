@@ -3,6 +3,7 @@
 //! A fitted [`Filter`] stands for `level · 2^exponent`, level by level from a short ascending list. The readings of
 //! APTQ and APQ differ in which lists they allow and in what "best" means; every fit here is exact for its criterion.
 
+mod histogram;
 mod ladder;
 mod sign_split;
 
@@ -107,8 +108,9 @@ impl Filter {
 /// Fits filters; keeps its scratch space between calls.
 #[derive(Debug, Default)]
 pub struct Fitter {
-    keys: Vec<u64>,
-    trial: Vec<u8>,
+    sorted: sign_split::Sorted,
+    scratch: ladder::Scratch,
+    counts: histogram::Histogram,
 }
 
 impl Fitter {
@@ -123,9 +125,9 @@ impl Fitter {
             return Ok(());
         }
         match method {
-            Method::SignSplit(Boundary::Angle) => sign_split::fit_angle(&mut self.keys, w, out),
-            Method::SignSplit(Boundary::L2) => sign_split::fit_l2(w, out),
-            _ => ladder::fit(ladder::levels(method), w, &mut self.trial, out),
+            Method::SignSplit(Boundary::Angle) => sign_split::fit_angle(&mut self.sorted, w, out),
+            Method::SignSplit(Boundary::L2) => sign_split::fit_l2(&mut self.counts, w, out),
+            _ => ladder::fit(ladder::levels(method), w, &mut self.scratch, out),
         }
         out.set_clip();
         Ok(())
@@ -141,7 +143,7 @@ impl Fitter {
         }
         check(w)?;
         let around = out.exponent - 1..=out.exponent + 1;
-        ladder::fit_within(ladder::levels(method), w, around, &mut self.trial, out);
+        ladder::fit_within(ladder::levels(method), w, around, &mut self.scratch, out);
         out.set_clip();
         Ok(())
     }
@@ -159,7 +161,7 @@ impl Fitter {
         }
         check(w)?;
         match method {
-            Method::SignSplit(Boundary::Angle) => sign_split::assign_angle(&mut self.keys, w, out),
+            Method::SignSplit(Boundary::Angle) => sign_split::assign_angle(&mut self.sorted, w, out),
             _ => ladder::assign_nearest(w, out),
         }
         Ok(())

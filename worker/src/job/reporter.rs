@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dyadic_store::blob::BlobStore;
+use dyadic_store::blob::{BlobStore, Digest};
 use dyadic_store::job::{Lease, LogLine};
 use dyadic_store::queue::NewMetric;
 use dyadic_store::{ErrorKind, Store};
@@ -111,6 +111,8 @@ impl Observer for Reporter<'_> {
         self.flush();
         let size = bytes.len() as u64;
         let written = self.runtime.block_on(async {
+            // Touched first, so that no collection takes it between storing and referring to it.
+            self.store.touch_blob(Digest::of(&bytes), size).await.map_err(|e| e.to_string())?;
             let digest = self.blobs.put_bytes(bytes).await.map_err(|e| e.to_string())?;
             match self.store.checkpoint(self.lease, digest, size, step).await {
                 Err(error) if error.kind() == ErrorKind::LeaseLost => Ok(false),

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dyadic_store::blob::BlobStore;
+use dyadic_store::blob::{BlobError, BlobStore, Digest};
 use dyadic_store::job::{Failure, Job, Lease, Outcome as Publication, Published, Worker};
 use dyadic_store::notice::{Listener, Topic};
 use dyadic_store::{ErrorKind, Store, StoreError};
@@ -36,6 +36,24 @@ pub(super) struct Bench {
     pub(super) worker: Worker,
     pub(super) blobs: BlobStore,
     pub(super) store: Store,
+}
+
+/// Why the end of a run could not be reported.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Blob(#[from] BlobError),
+}
+
+impl Trouble {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Trouble::Store(error) => error.kind(),
+            Trouble::Blob(_) => ErrorKind::Unavailable,
+        }
+    }
 }
 
 /// How a run ended short of success.
@@ -103,7 +121,7 @@ impl Bench {
             Err(Ended::Stopped) => self.report_stop(lease),
             Err(Ended::Failed(failure)) => {
                 warn!(job = %lease.job, code = failure.code, "failed: {}", failure.message);
-                self.insist(lease, || self.store.fail(lease, &failure)).map(|_| ())
+                self.insist(lease, || async { Ok(self.store.fail(lease, &failure).await?) }).map(|_| ())
             }
         };
         drop(heart);
@@ -149,17 +167,21 @@ impl Bench {
     }
 
     /// Stores the artifact and completes the job, fenced. If a commit's outcome is unknown, asks.
-    fn publish(&self, lease: Lease, outcome: Outcome) -> Result<(), StoreError> {
+    fn publish(&self, lease: Lease, outcome: Outcome) -> Result<(), Trouble> {
         let summary = serde_json::to_value(&outcome.report).unwrap_or_default();
         let size_bytes = outcome.artifact.len() as u64;
         let artifact = bytes::Bytes::from(outcome.artifact);
         let published = self.insist(lease, || async {
-            let unavailable = |e: dyadic_store::blob::BlobError| StoreError::BlobDeleting(e.to_string());
-            let sha256 = self.blobs.put_bytes(artifact.clone()).await.map_err(unavailable)?;
             if let Some(done) = self.store.completed_by(lease).await? {
                 return Ok(done);
             }
-            self.store.complete(lease, &Publication { sha256, size_bytes, summary: summary.clone() }).await
+            // Touched first, so that no collection takes it between storing and completing.
+            self.store.touch_blob(Digest::of(&artifact), size_bytes).await?;
+            let sha256 = self.blobs.put_bytes(artifact.clone()).await?;
+            Ok(self
+                .store
+                .complete(lease, &Publication { sha256, size_bytes, summary: summary.clone() })
+                .await?)
         });
         match published {
             Ok(Some(Published { version, .. })) => {
@@ -174,24 +196,24 @@ impl Bench {
     }
 
     /// Tells why the job in hand was left: cancelled, or given back by a drain.
-    fn report_stop(&self, lease: Lease) -> Result<(), StoreError> {
+    fn report_stop(&self, lease: Lease) -> Result<(), Trouble> {
         let cancelled = self.shared.stopped() == Some(Stop::Cancelled) || !self.shared.draining();
         if self.shared.stopped() == Some(Stop::LeaseLost) {
             info!(job = %lease.job, "left: the lease is another's");
         } else if cancelled {
-            self.insist(lease, || self.store.acknowledge_cancel(lease))?;
+            self.insist(lease, || async { Ok(self.store.acknowledge_cancel(lease).await?) })?;
             info!(job = %lease.job, "cancelled");
         } else {
-            self.insist(lease, || self.store.give_back(lease))?;
+            self.insist(lease, || async { Ok(self.store.give_back(lease).await?) })?;
             info!(job = %lease.job, "given back");
         }
         Ok(())
     }
 
     /// Repeats a call while the database is away. `None`: the lease was lost meanwhile.
-    fn insist<T, F>(&self, lease: Lease, call: impl Fn() -> F) -> Result<Option<T>, StoreError>
+    fn insist<T, F>(&self, lease: Lease, call: impl Fn() -> F) -> Result<Option<T>, Trouble>
     where
-        F: Future<Output = Result<T, StoreError>>,
+        F: Future<Output = Result<T, Trouble>>,
     {
         let began = Instant::now();
         loop {
@@ -201,7 +223,7 @@ impl Bench {
                     warn!(job = %lease.job, "the lease was lost: nothing is published");
                     return Ok(None);
                 }
-                Err(error) if error.is_retryable() && began.elapsed() < REPORT_LIMIT => {
+                Err(error) if error.kind() == ErrorKind::Unavailable && began.elapsed() < REPORT_LIMIT => {
                     warn!(%error, "trying again");
                     self.shared.tick();
                     std::thread::sleep(PATIENCE);

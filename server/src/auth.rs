@@ -4,9 +4,9 @@ mod local;
 mod policy;
 mod verify;
 
+pub(crate) use local::new_secret;
 pub use local::{LocalToken, LocalTokenError};
 pub use policy::{Access, access, is_long_lived, listed};
-pub(crate) use local::new_secret;
 pub(crate) use verify::hash;
 pub use verify::{Authenticator, DirectoryAway, Identity, TokenDirectory, TokenRecord};
 

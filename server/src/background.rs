@@ -60,9 +60,8 @@ async fn listen(store: Store, notices: Notices) {
             Ok(mut listener) => loop {
                 match listener.next().await {
                     Ok(Heard::Job(job)) => notices.send(Notice::Job(job)),
-                    Ok(Heard::Served(_)) => notices.send(Notice::Served),
                     // Watches poll; a lost notice costs them 5 seconds.
-                    Ok(Heard::Missed) => notices.send(Notice::Served),
+                    Ok(Heard::Served(_) | Heard::Missed) => notices.send(Notice::Served),
                     Ok(Heard::Queued) => {}
                     Err(error) => {
                         tracing::warn!(%error, "cannot listen to the database; polling");

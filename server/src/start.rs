@@ -186,7 +186,8 @@ impl Parts {
             .add_service(limited!(DatasetServiceServer::new(datasets), limits))
             .add_service(limited!(JobServiceServer::new(jobs), limits))
             .add_service(
-                limited!(ExperimentServiceServer::new(experiments), limits).send_compressed(CompressionEncoding::Gzip),
+                limited!(ExperimentServiceServer::new(experiments), limits)
+                    .send_compressed(CompressionEncoding::Gzip),
             )
             .add_service(limited!(TokenServiceServer::new(tokens), limits))
             .add_service(limited!(GrpcInferenceServiceServer::new(inference), limits));

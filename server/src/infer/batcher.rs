@@ -82,7 +82,11 @@ pub struct Batcher {
 
 impl Batcher {
     /// Starts the threads.
-    pub fn start(engine: Engine, limits: BatcherLimits, statistics: Arc<Statistics>) -> std::io::Result<Self> {
+    pub fn start(
+        engine: Engine,
+        limits: BatcherLimits,
+        statistics: Arc<Statistics>,
+    ) -> std::io::Result<Self> {
         let threads = limits.threads.max(1);
         let queue = Mutex::default();
         let shared = Arc::new(Shared { engine, limits, queue, waiting: Condvar::new(), statistics });
@@ -206,7 +210,8 @@ impl Shared {
             let Some(next) = queue.items.peek() else { break };
             let fits = batch.first().is_none_or(|first| {
                 samples + next.work.batch <= self.limits.max_batch
-                    && std::mem::discriminant(&first.work.samples) == std::mem::discriminant(&next.work.samples)
+                    && std::mem::discriminant(&first.work.samples)
+                        == std::mem::discriminant(&next.work.samples)
             });
             if !fits {
                 break;
@@ -243,7 +248,8 @@ impl Shared {
         for item in batch {
             let (own, others) = rest.split_at(item.work.batch * outputs);
             rest = others;
-            let answer = failure.clone().map_or_else(|| Ok(own.to_vec()), |error| Err(InferError::Engine(error)));
+            let answer =
+                failure.clone().map_or_else(|| Ok(own.to_vec()), |error| Err(InferError::Engine(error)));
             // A caller that has gone needs no answer.
             let _ = item.reply.send(answer);
         }

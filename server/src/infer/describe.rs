@@ -6,9 +6,9 @@ use dyadic_proto::inference::model_config::SchedulingChoice;
 use dyadic_proto::inference::model_metadata_response::TensorMetadata;
 use dyadic_proto::inference::model_version_policy::{Latest, PolicyChoice};
 use dyadic_proto::inference::{
-    DataType, ModelConfig, ModelDynamicBatching, ModelInput, ModelInstanceGroup, ModelMetadataResponse, ModelOutput,
-    ModelParameter, ModelQueuePolicy, ModelTransactionPolicy, ModelVersionPolicy, model_input, model_instance_group,
-    model_queue_policy,
+    DataType, ModelConfig, ModelDynamicBatching, ModelInput, ModelInstanceGroup, ModelMetadataResponse,
+    ModelOutput, ModelParameter, ModelQueuePolicy, ModelTransactionPolicy, ModelVersionPolicy, model_input,
+    model_instance_group, model_queue_policy,
 };
 
 use super::loaded::Loaded;
@@ -104,8 +104,5 @@ fn parameters(loaded: &Loaded) -> HashMap<String, ModelParameter> {
     if !signature.labels.is_empty() {
         texts.push(("labels", serde_json::json!(signature.labels).to_string()));
     }
-    texts
-        .into_iter()
-        .map(|(key, string_value)| (key.to_owned(), ModelParameter { string_value }))
-        .collect()
+    texts.into_iter().map(|(key, string_value)| (key.to_owned(), ModelParameter { string_value })).collect()
 }

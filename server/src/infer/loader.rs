@@ -125,7 +125,8 @@ impl Loader {
         };
         let (owned_name, sha256, limits) = (name.to_owned(), *version.sha256.as_bytes(), self.limits.clone());
         let loaded =
-            tokio::task::spawn_blocking(move || Loaded::load(&owned_name, number, sha256, &bytes, &limits)).await;
+            tokio::task::spawn_blocking(move || Loaded::load(&owned_name, number, sha256, &bytes, &limits))
+                .await;
         let state = match loaded {
             Ok(Ok(loaded)) => {
                 tracing::info!(name, version = number, "ready");

@@ -109,7 +109,8 @@ impl Registry {
         let version = parse_version(version)?;
         let registry = self.read();
         let served = registry.get(name).ok_or_else(|| InferError::UnknownModel(name.to_owned()))?;
-        let not_ready = |reason: &str| InferError::NotReady { model: name.to_owned(), reason: reason.to_owned() };
+        let not_ready =
+            |reason: &str| InferError::NotReady { model: name.to_owned(), reason: reason.to_owned() };
         let Some(version) = version.or(served.pinned) else {
             let ready = served.versions.values().rev().find_map(|state| match state {
                 State::Ready(loaded) => Some(loaded.clone()),
@@ -170,7 +171,9 @@ mod tests {
         assert!(matches!(registry.resolve("m", "1"), Err(InferError::NotReady { .. })));
         assert!(matches!(registry.resolve("m", "2"), Err(InferError::UnknownVersion { version: 2, .. })));
         registry.set("m", 1, State::Unavailable("torn".to_owned()));
-        assert!(matches!(registry.resolve("m", "1"), Err(InferError::NotReady { reason, .. }) if reason == "torn"));
+        assert!(
+            matches!(registry.resolve("m", "1"), Err(InferError::NotReady { reason, .. }) if reason == "torn")
+        );
         registry.retain(|_, _| false);
         assert!(matches!(registry.resolve("m", ""), Err(InferError::UnknownModel(_))));
     }

@@ -77,14 +77,19 @@ fn scheduling(parameters: &Parameters) -> Result<(u64, Option<u64>), InferError>
                 Some(0) => {}
                 Some(us) => timeout_us = Some(us),
                 None => {
-                    return refuse("parameter \"timeout\" must be an integer, in µs, 0 or greater".to_owned());
+                    return refuse(
+                        "parameter \"timeout\" must be an integer, in µs, 0 or greater".to_owned(),
+                    );
                 }
             },
-            "triton_enable_empty_final_response" if matches!(choice, Some(ParameterChoice::BoolParam(_))) => {}
+            "triton_enable_empty_final_response" if matches!(choice, Some(ParameterChoice::BoolParam(_))) => {
+            }
             "triton_enable_empty_final_response" => {
                 return refuse(format!("parameter {key:?} must be a boolean"));
             }
-            _ if key.starts_with("triton_") => return refuse(format!("parameter {key:?} is reserved and unknown")),
+            _ if key.starts_with("triton_") => {
+                return refuse(format!("parameter {key:?} is reserved and unknown"));
+            }
             _ => {}
         }
     }
@@ -192,7 +197,12 @@ impl Kind {
         })
     }
 
-    fn typed(self, name: &str, contents: InferTensorContents, elements: usize) -> Result<Samples, InferError> {
+    fn typed(
+        self,
+        name: &str,
+        contents: InferTensorContents,
+        elements: usize,
+    ) -> Result<Samples, InferError> {
         let used = used_fields(&contents);
         let field = match self {
             Self::Floats => "fp32_contents",
@@ -251,7 +261,8 @@ fn batch_of(tensor: &InferInputTensor, dims: &[i64], max_batch: usize) -> Result
         return refuse(format!("input {name:?} has a batch of {asked}; 1 to {max_batch} are allowed"));
     }
     // The sample's shape is the model's own, so the product is small.
-    let elements = sample.iter().fold(batch, |product, &extent| product.saturating_mul(extent.max(0) as usize));
+    let elements =
+        sample.iter().fold(batch, |product, &extent| product.saturating_mul(extent.max(0) as usize));
     Ok((batch, elements))
 }
 

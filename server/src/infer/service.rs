@@ -106,7 +106,8 @@ fn unsupported<T>(what: &str) -> Answer<T> {
 
 #[tonic::async_trait]
 impl GrpcInferenceService for InferenceService {
-    type ModelStreamInferStream = Pin<Box<dyn Stream<Item = Result<pb::ModelStreamInferResponse, Status>> + Send>>;
+    type ModelStreamInferStream =
+        Pin<Box<dyn Stream<Item = Result<pb::ModelStreamInferResponse, Status>> + Send>>;
 
     async fn server_live(&self, _: Request<pb::ServerLiveRequest>) -> Answer<pb::ServerLiveResponse> {
         Ok(Response::new(pb::ServerLiveResponse { live: true }))
@@ -167,7 +168,10 @@ impl GrpcInferenceService for InferenceService {
         Ok(Response::new(Box::pin(answers)))
     }
 
-    async fn model_config(&self, request: Request<pb::ModelConfigRequest>) -> Answer<pb::ModelConfigResponse> {
+    async fn model_config(
+        &self,
+        request: Request<pb::ModelConfigRequest>,
+    ) -> Answer<pb::ModelConfigResponse> {
         let pb::ModelConfigRequest { name, version } = request.into_inner();
         let loaded = self.registry.resolve(&name, &version).map_err(ApiError::from)?;
         Ok(Response::new(pb::ModelConfigResponse { config: Some(describe::config(&loaded)) }))
@@ -284,10 +288,7 @@ impl GrpcInferenceService for InferenceService {
         unsupported("shared memory")
     }
 
-    async fn trace_setting(
-        &self,
-        _: Request<pb::TraceSettingRequest>,
-    ) -> Answer<pb::TraceSettingResponse> {
+    async fn trace_setting(&self, _: Request<pb::TraceSettingRequest>) -> Answer<pb::TraceSettingResponse> {
         unsupported("changing trace settings")
     }
 

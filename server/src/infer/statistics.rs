@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dyadic_proto::inference::{
-    InferBatchStatistics, InferStatistics, ModelStatistics, StatisticDuration,
-};
+use dyadic_proto::inference::{InferBatchStatistics, InferStatistics, ModelStatistics, StatisticDuration};
 
 /// How often, and how long altogether.
 #[derive(Debug, Clone, Copy, Default)]

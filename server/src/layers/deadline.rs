@@ -95,7 +95,30 @@ fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use tonic::body::Body;
+    use tower::ServiceExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_deadline_that_passes_is_told_as_such() {
+        let never = tower::service_fn(|request: Request| async move {
+            assert!(request.extensions().get::<Deadline>().is_some());
+            std::future::pending::<Result<Response, std::convert::Infallible>>().await
+        });
+        let cases =
+            [("/dyadic.v1.JobService/Watch", Some("3m"), 3600), ("/dyadic.v1.JobService/List", None, 0)];
+        for (path, timeout, call_secs) in cases {
+            let layer = DeadlineLayer { call: Duration::from_secs(call_secs) };
+            let mut request = Request::new(Body::empty());
+            *request.uri_mut() = path.parse().unwrap();
+            if let Some(timeout) = timeout {
+                request.headers_mut().insert("grpc-timeout", timeout.parse().unwrap());
+            }
+            let response = layer.layer(never).oneshot(request).await.unwrap();
+            assert_eq!(response.headers()["grpc-status"], "4", "{path}");
+        }
+    }
 
     #[test]
     fn time_outs_are_read_as_grpc_writes_them() {

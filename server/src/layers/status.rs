@@ -36,7 +36,6 @@ pub fn corrected(code: Code) -> Code {
     }
 }
 
-
 impl<S> Service<Request> for CorrectStatus<S>
 where
     S: Service<Request, Response = Response> + Clone + Send + 'static,
@@ -54,7 +53,8 @@ where
         let mut inner = take_ready(&mut self.inner);
         Box::pin(async move {
             let mut response = inner.call(request).await?;
-            if let Some(code) = response.headers().get(Status::GRPC_STATUS).map(|v| Code::from_bytes(v.as_bytes()))
+            if let Some(code) =
+                response.headers().get(Status::GRPC_STATUS).map(|v| Code::from_bytes(v.as_bytes()))
             {
                 let code = i32::from(corrected(code));
                 response.headers_mut().insert(Status::GRPC_STATUS, HeaderValue::from(code));

@@ -48,15 +48,19 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let mut inner = take_ready(&mut self.inner);
         let id = request_id(request.headers());
-        let span = tracing::info_span!("call", path = request.uri().path(), id = id.to_str().unwrap_or_default());
+        let span =
+            tracing::info_span!("call", path = request.uri().path(), id = id.to_str().unwrap_or_default());
         let started = Instant::now();
         let work = async move {
             let mut response = inner.call(request).await?;
-            let code = response.headers().get("grpc-status").map_or(Code::Ok, |v| Code::from_bytes(v.as_bytes()));
+            let code =
+                response.headers().get("grpc-status").map_or(Code::Ok, |v| Code::from_bytes(v.as_bytes()));
             let elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
             match code {
                 Code::Ok => tracing::debug!(elapsed_ms, "answered"),
-                Code::Internal | Code::Unknown | Code::DataLoss => tracing::error!(?code, elapsed_ms, "failed"),
+                Code::Internal | Code::Unknown | Code::DataLoss => {
+                    tracing::error!(?code, elapsed_ms, "failed")
+                }
                 _ => tracing::info!(?code, elapsed_ms, "refused"),
             }
             response.headers_mut().insert(REQUEST_ID, id);
@@ -70,6 +74,8 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     let plain = |value: &&HeaderValue| {
         (1..=64).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
     };
-    let made = || HeaderValue::try_from(Uuid::new_v4().simple().to_string()).unwrap_or(HeaderValue::from_static("-"));
+    let made = || {
+        HeaderValue::try_from(Uuid::new_v4().simple().to_string()).unwrap_or(HeaderValue::from_static("-"))
+    };
     headers.get(REQUEST_ID).filter(plain).cloned().unwrap_or_else(made)
 }

@@ -40,7 +40,10 @@ pub(crate) fn tags(tags: Vec<Tag>) -> Result<Tags, ApiError> {
         .map(|Tag { key, value }| {
             let plain = |text: &str| !text.chars().any(char::is_control);
             if key.is_empty() || key.len() > MAX_KEY || !plain(&key) {
-                return Err(ApiError::field("tags", format!("key {key:?} is not 1 to {MAX_KEY} plain characters")));
+                return Err(ApiError::field(
+                    "tags",
+                    format!("key {key:?} is not 1 to {MAX_KEY} plain characters"),
+                ));
             }
             if value.len() > MAX_VALUE || !plain(&value) {
                 let reason = format!("the value of {key:?} is not at most {MAX_VALUE} plain characters");

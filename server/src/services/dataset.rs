@@ -44,7 +44,8 @@ impl DatasetApi {
     /// The size of these bytes, if this owner has pushed them before. Others' bytes do not count: who knows a hash need
     /// not have the bytes.
     async fn owned(&self, owner: &str, sha256: &[u8; 32]) -> Result<Option<u64>, ApiError> {
-        let filter = PageFilter { owner: Some(owner.to_owned()), limit: LOOKED_THROUGH, ..PageFilter::default() };
+        let filter =
+            PageFilter { owner: Some(owner.to_owned()), limit: LOOKED_THROUGH, ..PageFilter::default() };
         let datasets = self.store.datasets(&filter).await?;
         let same = datasets.into_iter().find(|dataset| dataset.sha256.as_bytes() == sha256);
         Ok(same.map(|dataset| dataset.size_bytes))
@@ -88,7 +89,12 @@ impl DatasetApi {
     }
 
     /// Appends the stream to what came before, and checks the whole.
-    async fn spool(&self, spool: &mut Spool, mut intake: Uploads, declared: &Declared) -> Result<(), ApiError> {
+    async fn spool(
+        &self,
+        spool: &mut Spool,
+        mut intake: Uploads,
+        declared: &Declared,
+    ) -> Result<(), ApiError> {
         let (received, hash) = spool.rehash().await?;
         if declared.offset != received {
             return Err(UploadError::WrongOffset { actual: declared.offset, expected: received }.into());
@@ -156,9 +162,8 @@ impl DatasetService for DatasetApi {
     ) -> Result<Response<pb::UploadOffsetResponse>, Status> {
         let caller = caller(&request)?;
         let given = request.into_inner().sha256;
-        let sha256 = <[u8; 32]>::try_from(given.as_slice()).map_err(|_| {
-            ApiError::field("sha256", format!("it has 32 bytes, not {}", given.len()))
-        })?;
+        let sha256 = <[u8; 32]>::try_from(given.as_slice())
+            .map_err(|_| ApiError::field("sha256", format!("it has 32 bytes, not {}", given.len())))?;
         if let Some(size) = self.owned(&caller.owner, &sha256).await? {
             return Ok(Response::new(pb::UploadOffsetResponse { offset: size, complete: true }));
         }

@@ -51,9 +51,11 @@ impl ExperimentService for ExperimentApi {
         // Neither owners nor experiments have a slash in their names.
         let after = match request.page_token.as_str() {
             "" => None,
-            token => Some(token.split_once('/').ok_or_else(|| {
-                ApiError::field("page_token", "it is not a token of an earlier reply")
-            })?),
+            token => Some(
+                token
+                    .split_once('/')
+                    .ok_or_else(|| ApiError::field("page_token", "it is not a token of an earlier reply"))?,
+            ),
         };
         let limit = page::size(request.page_size) + 1;
         let found = self.store.experiments(scope(&caller), after, limit).await.map_err(ApiError::from)?;
@@ -94,10 +96,9 @@ impl ExperimentService for ExperimentApi {
         self.store.job(scope(&caller), id).await.map_err(ApiError::from)?;
         let query = MetricsQuery { names, prefix, max_points: max_points.min(i32::MAX as u32) };
         let series = self.store.metrics(id, &query).await.map_err(ApiError::from)?;
-        let series = series.into_iter().map(|Series { name, points }| pb::Series {
-            name,
-            points: points.into_iter().map(point).collect(),
-        });
+        let series = series
+            .into_iter()
+            .map(|Series { name, points }| pb::Series { name, points: points.iter().map(point).collect() });
         Ok(Response::new(pb::QueryMetricsResponse { series: series.collect() }))
     }
 
@@ -123,7 +124,8 @@ impl ExperimentService for ExperimentApi {
         let caller = caller(&request)?;
         let pb::SetTagsRequest { job_id: id, set, remove } = request.into_inner();
         let set = tags(set)?;
-        let tags = self.store.set_tags(scope(&caller), job_id(&id)?, &set, &remove).await.map_err(ApiError::from)?;
+        let tags =
+            self.store.set_tags(scope(&caller), job_id(&id)?, &set, &remove).await.map_err(ApiError::from)?;
         Ok(Response::new(pb::SetTagsResponse { tags: tag_list(tags) }))
     }
 }
@@ -135,7 +137,7 @@ fn job_ids(ids: &[String], most: usize) -> Result<Vec<Uuid>, ApiError> {
     ids.iter().map(|id| job_id(id)).collect()
 }
 
-fn point(point: MetricPoint) -> pb::Point {
+fn point(point: &MetricPoint) -> pb::Point {
     pb::Point { step: point.step, value: point.value, at: Some(timestamp(point.at)) }
 }
 
@@ -155,10 +157,9 @@ fn layers(last: &[MetricPoint]) -> Vec<pb::LayerQuality> {
         // Layer names may have slashes themselves.
         let named = metric.name.strip_prefix(LAYER).and_then(|rest| rest.rsplit_once('/'));
         let Some((layer, measure)) = named else { continue };
-        let quality = layers.entry(layer).or_insert_with(|| pb::LayerQuality {
-            layer: layer.to_owned(),
-            ..pb::LayerQuality::default()
-        });
+        let quality = layers
+            .entry(layer)
+            .or_insert_with(|| pb::LayerQuality { layer: layer.to_owned(), ..pb::LayerQuality::default() });
         quality.values.insert(measure.to_owned(), metric.value);
     }
     layers.into_values().collect()

@@ -85,8 +85,11 @@ impl Summary {
 
     /// Fills in what a model's message says about its network.
     pub(crate) fn fill(self, model: &mut pb::Model) {
-        let tensor =
-            |tensor: Tensor| pb::TensorInfo { name: tensor.name, datatype: "FP32".to_owned(), shape: tensor.shape };
+        let tensor = |tensor: Tensor| pb::TensorInfo {
+            name: tensor.name,
+            datatype: "FP32".to_owned(),
+            shape: tensor.shape,
+        };
         model.input = Some(tensor(self.input));
         model.output = Some(tensor(self.output));
         model.macs = self.macs;
@@ -94,7 +97,13 @@ impl Summary {
         model.layers = self
             .layers
             .into_iter()
-            .map(|Layer { name, op, shape, parameters, macs }| pb::LayerInfo { name, op, shape, parameters, macs })
+            .map(|Layer { name, op, shape, parameters, macs }| pb::LayerInfo {
+                name,
+                op,
+                shape,
+                parameters,
+                macs,
+            })
             .collect();
     }
 }

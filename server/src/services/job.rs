@@ -104,14 +104,18 @@ impl JobService for JobApi {
         Ok(Response::new(convert::job(retried.await.map_err(ApiError::from)?)))
     }
 
-    async fn watch(&self, request: Request<pb::WatchJobRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: Request<pb::WatchJobRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let caller = caller(&request)?;
         let pb::WatchJobRequest { id, after } = request.into_inner();
         let id = job_id(&id)?;
         let permit = self.watchers.clone().try_acquire_owned().map_err(|_| ApiError::Overloaded)?;
         // What is not there, or not the caller's, is said at once.
         self.store.job(scope(&caller), id).await.map_err(ApiError::from)?;
-        let watch = watch::Watch::new(self.store.clone(), self.notices.subscribe(), self.drain.clone(), id, after);
+        let watch =
+            watch::Watch::new(self.store.clone(), self.notices.subscribe(), self.drain.clone(), id, after);
         Ok(Response::new(Box::pin(watch.events(permit))))
     }
 }

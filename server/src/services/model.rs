@@ -133,7 +133,8 @@ impl ModelService for ModelApi {
 
     async fn get(&self, request: Request<pb::GetModelRequest>) -> Result<Response<pb::Model>, Status> {
         let caller = caller(&request)?;
-        let model = self.store.model(scope(&caller), &request.get_ref().model).await.map_err(ApiError::from)?;
+        let model =
+            self.store.model(scope(&caller), &request.get_ref().model).await.map_err(ApiError::from)?;
         Ok(Response::new(to_proto(model, true)))
     }
 
@@ -160,7 +161,8 @@ impl ModelService for ModelApi {
         request: Request<pb::DeleteModelRequest>,
     ) -> Result<Response<pb::DeleteModelResponse>, Status> {
         let caller = caller(&request)?;
-        let model = self.store.model(scope(&caller), &request.get_ref().model).await.map_err(ApiError::from)?;
+        let model =
+            self.store.model(scope(&caller), &request.get_ref().model).await.map_err(ApiError::from)?;
         self.store.delete_model(scope(&caller), model.id).await.map_err(ApiError::from)?;
         Ok(Response::new(pb::DeleteModelResponse {}))
     }
@@ -170,7 +172,8 @@ impl ModelService for ModelApi {
         request: Request<pb::DownloadModelRequest>,
     ) -> Result<Response<Self::DownloadStream>, Status> {
         let caller = caller(&request)?;
-        let model = self.store.model(scope(&caller), &request.get_ref().model).await.map_err(ApiError::from)?;
+        let model =
+            self.store.model(scope(&caller), &request.get_ref().model).await.map_err(ApiError::from)?;
         let header = pb::DownloadHeader { files: model.files.iter().cloned().map(file).collect() };
         let header = pb::DownloadResponse { part: Some(Part::Header(header)) };
         let blobs = self.blobs.clone();

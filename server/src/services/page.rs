@@ -18,7 +18,10 @@ pub(crate) fn parse<T: std::str::FromStr>(token: &str) -> Result<Option<T>, ApiE
     if token.is_empty() {
         return Ok(None);
     }
-    token.parse().map(Some).map_err(|_| ApiError::field("page_token", "it is not a token of an earlier reply"))
+    token
+        .parse()
+        .map(Some)
+        .map_err(|_| ApiError::field("page_token", "it is not a token of an earlier reply"))
 }
 
 /// Cuts what was asked for with one row too many to a page, and makes the token of the next.

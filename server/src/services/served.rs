@@ -95,8 +95,10 @@ impl ServedModelApi {
                 let model = self.store.served_model(owner, &name).await?;
                 let version = if version == 0 { model.latest().unwrap_or(0) } else { version };
                 let found = model.versions.into_iter().find(|found| found.version == version);
-                let found = found
-                    .ok_or_else(|| ApiError::NotFound { what: "version", name: format!("{name}/{version}") })?;
+                let found = found.ok_or_else(|| ApiError::NotFound {
+                    what: "version",
+                    name: format!("{name}/{version}"),
+                })?;
                 Ok(Wanted {
                     artifact: found.artifact,
                     sha256: found.sha256,
@@ -159,14 +161,20 @@ impl ServedModelService for ServedModelApi {
         Ok(Response::new(self.to_proto(found.map_err(ApiError::from)?)))
     }
 
-    async fn promote(&self, request: Request<pb::PromoteRequest>) -> Result<Response<pb::ServedModel>, Status> {
+    async fn promote(
+        &self,
+        request: Request<pb::PromoteRequest>,
+    ) -> Result<Response<pb::ServedModel>, Status> {
         let caller = caller(&request)?;
         let pb::PromoteRequest { name, version } = request.into_inner();
         let promoted = self.store.promote(scope(&caller), &name, version).await;
         Ok(self.moved(promoted.map_err(ApiError::from)?))
     }
 
-    async fn rollback(&self, request: Request<pb::RollbackRequest>) -> Result<Response<pb::ServedModel>, Status> {
+    async fn rollback(
+        &self,
+        request: Request<pb::RollbackRequest>,
+    ) -> Result<Response<pb::ServedModel>, Status> {
         let caller = caller(&request)?;
         let rolled_back = self.store.rollback(scope(&caller), &request.get_ref().name).await;
         Ok(self.moved(rolled_back.map_err(ApiError::from)?))

@@ -12,7 +12,9 @@ pub(crate) fn settings(spec: &pb::JobSpec) -> Result<JobSpec, ApiError> {
     let unset = JobSpec::default();
     let method = method(spec.method)?.unwrap_or(unset.method);
     let bits = match spec.bits {
-        Some(bits) => u8::try_from(bits).map_err(|_| ApiError::field("bits", format!("{bits} is out of range")))?,
+        Some(bits) => {
+            u8::try_from(bits).map_err(|_| ApiError::field("bits", format!("{bits} is out of range")))?
+        }
         None => default_bits(method, levels(spec.levels)?),
     };
     let settings = JobSpec {
@@ -120,7 +122,8 @@ fn choice<P: TryFrom<i32>, D>(
     value: i32,
     domain: impl Fn(P) -> Option<D>,
 ) -> Result<Option<D>, ApiError> {
-    let value = P::try_from(value).map_err(|_| ApiError::field(field, format!("{value} is not a value of it")))?;
+    let value =
+        P::try_from(value).map_err(|_| ApiError::field(field, format!("{value} is not a value of it")))?;
     Ok(domain(value))
 }
 
@@ -181,7 +184,9 @@ fn activation_bits(
     let Some(bits) = bits else { return Ok(unset) };
     let width = |field: &str, value: Option<u32>, unset: u8| match value {
         None => Ok(unset),
-        Some(value) => u8::try_from(value).map_err(|_| ApiError::field(field, format!("{value} is not in 4 to 8"))),
+        Some(value) => {
+            u8::try_from(value).map_err(|_| ApiError::field(field, format!("{value} is not in 4 to 8")))
+        }
     };
     Ok(ActivationBits {
         conv3x3: width("activation_bits.conv3x3", bits.conv3x3, unset.conv3x3)?,
@@ -190,7 +195,8 @@ fn activation_bits(
 }
 
 fn limit(field: &str, value: Option<u64>) -> Result<Option<u32>, ApiError> {
-    let narrow = |value| u32::try_from(value).map_err(|_| ApiError::field(field, format!("{value} is too large")));
+    let narrow =
+        |value| u32::try_from(value).map_err(|_| ApiError::field(field, format!("{value} is too large")));
     value.map(narrow).transpose()
 }
 
@@ -218,7 +224,12 @@ mod tests {
         let cases = [
             pb::JobSpec::default(),
             pb::JobSpec { method: pb::Method::Apq.into(), ..Default::default() },
-            pb::JobSpec { method: pb::Method::Apq.into(), bits: Some(5), ema: Some(0.999), ..Default::default() },
+            pb::JobSpec {
+                method: pb::Method::Apq.into(),
+                bits: Some(5),
+                ema: Some(0.999),
+                ..Default::default()
+            },
             pb::JobSpec {
                 levels: pb::Levels::TwoTerm.into(),
                 method: pb::Method::Apq.into(),

@@ -92,7 +92,10 @@ impl TokenService for TokenApi {
         Ok(Response::new(pb::CreateTokenResponse { token: Some(to_proto(token)), secret }))
     }
 
-    async fn list(&self, _: Request<pb::ListTokensRequest>) -> Result<Response<pb::ListTokensResponse>, Status> {
+    async fn list(
+        &self,
+        _: Request<pb::ListTokensRequest>,
+    ) -> Result<Response<pb::ListTokensResponse>, Status> {
         let tokens = self.store.tokens().await.map_err(ApiError::from)?;
         Ok(Response::new(pb::ListTokensResponse { tokens: tokens.into_iter().map(to_proto).collect() }))
     }

@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn names_that_point_elsewhere_are_refused() {
-        for name in ["", ".", "..", "a/b", "/a", "a\\b", "../a", "a..b", "a\0", "a\nb", "a\u{7f}", "a\u{85}"] {
+        for name in ["", ".", "..", "a/b", "/a", "a\\b", "../a", "a..b", "a\0", "a\nb", "a\u{7f}", "a\u{85}"]
+        {
             let refused = FileSpecs::check(vec![file(name, 1)], LIMITS);
             assert!(matches!(refused, Err(UploadError::Name { .. })), "{name:?}");
         }
@@ -133,13 +134,25 @@ mod tests {
     fn counts_sizes_and_hashes_are_checked() {
         let two = |size| vec![file("a", size), file("b", 50)];
         assert!(FileSpecs::check(two(50), LIMITS).is_ok());
-        assert!(matches!(FileSpecs::check(two(51), LIMITS), Err(UploadError::TooLarge { actual: 101, limit: 100 })));
+        assert!(matches!(
+            FileSpecs::check(two(51), LIMITS),
+            Err(UploadError::TooLarge { actual: 101, limit: 100 })
+        ));
         assert!(matches!(FileSpecs::check(two(u64::MAX), LIMITS), Err(UploadError::TooLarge { .. })));
         assert!(matches!(FileSpecs::check(vec![], LIMITS), Err(UploadError::FileCount { actual: 0, .. })));
-        assert!(matches!(FileSpecs::check(vec![file("a", 0); 3], LIMITS), Err(UploadError::FileCount { .. })));
-        assert!(matches!(FileSpecs::check(vec![file("a", 0); 2], LIMITS), Err(UploadError::DuplicateName(_))));
+        assert!(matches!(
+            FileSpecs::check(vec![file("a", 0); 3], LIMITS),
+            Err(UploadError::FileCount { .. })
+        ));
+        assert!(matches!(
+            FileSpecs::check(vec![file("a", 0); 2], LIMITS),
+            Err(UploadError::DuplicateName(_))
+        ));
         let short = FileHeader { sha256: vec![0; 31], ..file("a", 0) };
-        assert!(matches!(FileSpecs::check(vec![short], LIMITS), Err(UploadError::HashLength { actual: 31, .. })));
+        assert!(matches!(
+            FileSpecs::check(vec![short], LIMITS),
+            Err(UploadError::HashLength { actual: 31, .. })
+        ));
     }
 
     #[test]

@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn files_come_whole_and_in_order() {
-        let mut receiver = Receiver::new(specs(&[("a", b"hello"), ("empty", b""), ("b", b"xy"), ("end", b"")]));
+        let mut receiver =
+            Receiver::new(specs(&[("a", b"hello"), ("empty", b""), ("b", b"xy"), ("end", b"")]));
         assert_eq!(receiver.accept(&chunk(0, 0, b"he")).unwrap(), 0);
         assert_eq!(receiver.accept(&chunk(0, 2, b"")).unwrap(), 0);
         assert_eq!(receiver.accept(&chunk(0, 2, b"llo")).unwrap(), 0);

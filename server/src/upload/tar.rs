@@ -51,6 +51,7 @@ fn check_entry<R: Read>(entry: &tar::Entry<'_, R>, archive_bytes: u64) -> Result
     Ok(())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn broken(error: io::Error) -> UploadError {
     UploadError::Tar(error.to_string())
 }

@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Parser;
+use dyadic_engine::artifact::Provenance;
 use dyadic_engine::certificate::GoldenInput;
 use dyadic_engine::testing::resnet20;
 use dyadic_engine::{Artifact, Certificate, Engine, Model};
+use dyadic_proto::inference as pb;
 use dyadic_proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use dyadic_proto::v1::dataset_service_client::DatasetServiceClient;
 use dyadic_proto::v1::experiment_service_client::ExperimentServiceClient;
@@ -14,7 +16,6 @@ use dyadic_proto::v1::job_service_client::JobServiceClient;
 use dyadic_proto::v1::model_service_client::ModelServiceClient;
 use dyadic_proto::v1::served_model_service_client::ServedModelServiceClient;
 use dyadic_proto::v1::token_service_client::TokenServiceClient;
-use dyadic_proto::inference as pb;
 use dyadic_proto::v1::{CreateTokenRequest, JobSpec, Role, SubmitJobRequest};
 use dyadic_server::config::Config;
 use dyadic_server::start::Server;
@@ -67,7 +68,15 @@ impl Harness {
         let database = dyadic_store::testing::database().await;
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().to_str().unwrap();
-        let base = ["dyadic-server", "--listen", "127.0.0.1:0", "--database-url", database.url(), "--data-dir", data];
+        let base = [
+            "dyadic-server",
+            "--listen",
+            "127.0.0.1:0",
+            "--database-url",
+            database.url(),
+            "--data-dir",
+            data,
+        ];
         let config = Config::try_parse_from(base.iter().chain(flags)).unwrap();
         let server = Server::start(config).await.unwrap();
         let store = server.store().clone();
@@ -81,8 +90,8 @@ impl Harness {
         let harness = Self::start().await;
         for (name, seed, images) in [(NORMALIZED, 1, true), (PLAIN, 2, false)] {
             let mut model = resnet20(seed, 2);
-            model.input.name = "input".to_owned();
-            model.output.name = "logits".to_owned();
+            "input".clone_into(&mut model.input.name);
+            "logits".clone_into(&mut model.output.name);
             model.output.labels = (0..10).map(|class| format!("class{class}")).collect();
             if !images {
                 model.input.normalization = None;
@@ -111,12 +120,8 @@ impl Harness {
         self.channel.clone()
     }
 
-    fn bearer(&self, token: &str) -> Bearer {
-        Bearer(format!("Bearer {token}").parse().unwrap())
-    }
-
     fn transport(&self, token: &str) -> Transport {
-        InterceptedService::new(self.channel(), self.bearer(token))
+        InterceptedService::new(self.channel(), Bearer(format!("Bearer {token}").parse().unwrap()))
     }
 
     fn local(&self) -> Transport {
@@ -125,6 +130,10 @@ impl Harness {
 
     pub(crate) fn inference(&self) -> GrpcInferenceServiceClient<Transport> {
         GrpcInferenceServiceClient::new(self.local())
+    }
+
+    pub(crate) fn inference_as(&self, token: &str) -> GrpcInferenceServiceClient<Transport> {
+        GrpcInferenceServiceClient::new(self.transport(token))
     }
 
     pub(crate) fn models(&self) -> ModelServiceClient<Transport> {
@@ -141,6 +150,10 @@ impl Harness {
 
     pub(crate) fn datasets(&self) -> DatasetServiceClient<Transport> {
         DatasetServiceClient::new(self.local())
+    }
+
+    pub(crate) fn datasets_as(&self, token: &str) -> DatasetServiceClient<Transport> {
+        DatasetServiceClient::new(self.transport(token))
     }
 
     pub(crate) fn jobs(&self) -> JobServiceClient<Transport> {
@@ -287,7 +300,7 @@ impl Harness {
 /// An artifact's bytes.
 pub(crate) fn artifact(model: &Model) -> Vec<u8> {
     let certificate = Certificate::make(model, vec![GoldenInput::Seed(7)]).unwrap();
-    Artifact { model: model.clone(), provenance: Default::default(), certificate }.to_bytes().unwrap()
+    Artifact { model: model.clone(), provenance: Provenance::default(), certificate }.to_bytes().unwrap()
 }
 
 /// Sample `index` of a series of NCHW floats.

@@ -95,7 +95,11 @@ async fn every_byte_value_gives_the_same_as_its_float() {
     for image in bytes.chunks_exact(SAMPLE) {
         for channel in 0..3 {
             planes.extend(
-                image.iter().skip(channel).step_by(3).map(|&v| (f32::from(v) / 255.0 - mean[channel]) / std[channel]),
+                image
+                    .iter()
+                    .skip(channel)
+                    .step_by(3)
+                    .map(|&v| (f32::from(v) / 255.0 - mean[channel]) / std[channel]),
             );
         }
     }
@@ -112,13 +116,19 @@ async fn typed_contents_mean_the_same_as_raw_ones() {
     let raw = client.model_infer(floats(NORMALIZED, 1)).await.unwrap().into_inner();
     let mut request = floats(NORMALIZED, 1);
     typed(pb::InferTensorContents { fp32_contents: float_sample(0), ..Default::default() })(&mut request);
-    assert_eq!(client.model_infer(request).await.unwrap().into_inner().raw_output_contents, raw.raw_output_contents);
+    assert_eq!(
+        client.model_infer(request).await.unwrap().into_inner().raw_output_contents,
+        raw.raw_output_contents
+    );
 
     let raw = client.model_infer(images(1)).await.unwrap().into_inner();
     let mut request = images(1);
     let wide = image_sample(0).into_iter().map(u32::from).collect();
     typed(pb::InferTensorContents { uint_contents: wide, ..Default::default() })(&mut request);
-    assert_eq!(client.model_infer(request).await.unwrap().into_inner().raw_output_contents, raw.raw_output_contents);
+    assert_eq!(
+        client.model_infer(request).await.unwrap().into_inner().raw_output_contents,
+        raw.raw_output_contents
+    );
 }
 
 /// A mistake: what to change in a good float request, and the code that must come.
@@ -150,7 +160,8 @@ fn wrong_names() -> Vec<Mistake> {
 
 fn wrong_shapes() -> Vec<Mistake> {
     use Code::InvalidArgument;
-    let shape = |shape: &'static [i64]| move |r: &mut pb::ModelInferRequest| r.inputs[0].shape = shape.to_vec();
+    let shape =
+        |shape: &'static [i64]| move |r: &mut pb::ModelInferRequest| r.inputs[0].shape = shape.to_vec();
     vec![
         mistake("no shape", InvalidArgument, shape(&[])),
         mistake("no batch axis", InvalidArgument, shape(&[3, 32, 32])),
@@ -168,8 +179,11 @@ fn wrong_shapes() -> Vec<Mistake> {
 
 fn wrong_contents() -> Vec<Mistake> {
     use Code::InvalidArgument;
-    let datatype = |name: &'static str| move |r: &mut pb::ModelInferRequest| r.inputs[0].datatype = name.into();
-    let raw = |bytes: usize| move |r: &mut pb::ModelInferRequest| r.raw_input_contents = vec![vec![0; bytes].into()];
+    let datatype =
+        |name: &'static str| move |r: &mut pb::ModelInferRequest| r.inputs[0].datatype = name.into();
+    let raw = |bytes: usize| {
+        move |r: &mut pb::ModelInferRequest| r.raw_input_contents = vec![vec![0; bytes].into()]
+    };
     let contents = |count: usize| pb::InferTensorContents {
         fp32_contents: vec![0.5; count],
         ..pb::InferTensorContents::default()
@@ -204,7 +218,8 @@ fn wrong_contents() -> Vec<Mistake> {
         mistake("images with a float's shape", InvalidArgument, datatype("UINT8")),
     ];
     for name in [
-        "", "fp32", "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT16", "UINT32", "UINT64", "FP16", "BF16", "FP64", "BYTES",
+        "", "fp32", "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT16", "UINT32", "UINT64", "FP16", "BF16",
+        "FP64", "BYTES",
     ] {
         cases.push(mistake(name, InvalidArgument, datatype(name)));
     }
@@ -236,7 +251,11 @@ fn wrong_parameters() -> Vec<Mistake> {
         mistake("unknown triton_ key", InvalidArgument, with("triton_secret", BoolParam(true))),
         mistake("classification 0", InvalidArgument, of_output("classification", Int64Param(0))),
         mistake("negative classification", InvalidArgument, of_output("classification", Int64Param(-1))),
-        mistake("classification in words", InvalidArgument, of_output("classification", StringParam("3".into()))),
+        mistake(
+            "classification in words",
+            InvalidArgument,
+            of_output("classification", StringParam("3".into())),
+        ),
         mistake("output in shared memory", Unimplemented, {
             of_output("shared_memory_region", StringParam("region".into()))
         }),
@@ -335,7 +354,7 @@ async fn statistics_count_requests_samples_and_batches() {
     let statistics = client.model_statistics(request).await.unwrap().into_inner().model_stats;
     let [one] = statistics.as_slice() else { panic!("{statistics:?}") };
     assert_eq!((one.inference_count, one.execution_count), (4, 2));
-    let stats = one.inference_stats.clone().unwrap();
+    let stats = one.inference_stats.unwrap();
     assert_eq!(stats.success.unwrap().count, 2);
     assert_eq!(stats.fail.unwrap().count, 1);
     assert_eq!(stats.queue.unwrap().count, 2);
@@ -346,7 +365,8 @@ async fn statistics_count_requests_samples_and_batches() {
 async fn what_does_not_work_is_neither_announced_nor_pretended() {
     let server = Harness::serving().await;
     let mut client = server.inference();
-    let extensions = client.server_metadata(pb::ServerMetadataRequest {}).await.unwrap().into_inner().extensions;
+    let extensions =
+        client.server_metadata(pb::ServerMetadataRequest {}).await.unwrap().into_inner().extensions;
     for absent in ["system_shared_memory", "cuda_shared_memory", "trace", "logging"] {
         assert!(!extensions.iter().any(|extension| extension == absent));
     }
@@ -354,8 +374,16 @@ async fn what_does_not_work_is_neither_announced_nor_pretended() {
     let cases = [
         client.trace_setting(pb::TraceSettingRequest::default()).await.map(|_| ()).map_err(code),
         client.log_settings(pb::LogSettingsRequest::default()).await.map(|_| ()).map_err(code),
-        client.cuda_shared_memory_status(pb::CudaSharedMemoryStatusRequest::default()).await.map(|_| ()).map_err(code),
-        client.repository_model_load(pb::RepositoryModelLoadRequest::default()).await.map(|_| ()).map_err(code),
+        client
+            .cuda_shared_memory_status(pb::CudaSharedMemoryStatusRequest::default())
+            .await
+            .map(|_| ())
+            .map_err(code),
+        client
+            .repository_model_load(pb::RepositoryModelLoadRequest::default())
+            .await
+            .map(|_| ())
+            .map_err(code),
     ];
     assert_eq!(cases, [Err(Code::Unimplemented); 4]);
     let elsewhere = pb::RepositoryIndexRequest { repository_name: "other".into(), ready: false };

@@ -1,7 +1,11 @@
 //! The server as its clients see it: real processes' parts, real database, real sockets.
 
+mod datasets;
 mod harness;
 mod inference;
+mod jobs;
 mod models;
+mod process;
 mod roles;
+mod served;
 mod triton;

@@ -52,7 +52,11 @@ pub(crate) fn upload(name: &str, files: &[(&str, Vec<u8>)]) -> Vec<Part> {
 
 pub(crate) async fn send(server: &Harness, parts: Vec<Part>) -> Result<pb::UploadModelResponse, Status> {
     let messages = parts.into_iter().map(|part| pb::UploadModelRequest { part: Some(part) });
-    server.models().upload(tokio_stream::iter(messages.collect::<Vec<_>>())).await.map(tonic::Response::into_inner)
+    server
+        .models()
+        .upload(tokio_stream::iter(messages.collect::<Vec<_>>()))
+        .await
+        .map(tonic::Response::into_inner)
 }
 
 #[tokio::test]
@@ -68,7 +72,9 @@ async fn a_pushed_bundle_comes_back_as_it_was() {
 
     let request = pb::DownloadModelRequest { model: model.id.clone() };
     let mut parts = server.models().download(request).await.unwrap().into_inner();
-    let Some(DownloadPart::Header(header)) = parts.message().await.unwrap().unwrap().part else { panic!("no header") };
+    let Some(DownloadPart::Header(header)) = parts.message().await.unwrap().unwrap().part else {
+        panic!("no header")
+    };
     let mut files = vec![Vec::new(); header.files.len()];
     while let Some(message) = parts.message().await.unwrap() {
         let Some(DownloadPart::Chunk(chunk)) = message.part else { panic!("a second header") };
@@ -99,7 +105,8 @@ async fn the_same_bundle_again_is_the_same_model() {
     let request = pb::ListModelsRequest { page_size: 1, ..Default::default() };
     let page = server.models().list(request).await.unwrap().into_inner();
     assert_eq!(page.models.len(), 1);
-    let request = pb::ListModelsRequest { page_size: 1, page_token: page.next_page_token, ..Default::default() };
+    let request =
+        pb::ListModelsRequest { page_size: 1, page_token: page.next_page_token, ..Default::default() };
     let page = server.models().list(request).await.unwrap().into_inner();
     assert_eq!(page.models.len(), 1);
     assert!(page.next_page_token.is_empty());
@@ -155,7 +162,10 @@ async fn streams_that_break_the_rules_are_refused() {
     let empty = vec![pb::UploadModelRequest { part: None }];
     let status = server.models().upload(tokio_stream::iter(empty)).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert_eq!(server.models().list(pb::ListModelsRequest::default()).await.unwrap().into_inner().models.len(), 0);
+    assert_eq!(
+        server.models().list(pb::ListModelsRequest::default()).await.unwrap().into_inner().models.len(),
+        0
+    );
     assert_eq!(server.spooled_files(), 0);
 }
 

@@ -143,7 +143,10 @@ async fn a_revoked_token_stops_working() {
     // Revoked before its first use, so that nothing is remembered of it.
     let id = created.token.unwrap().id;
     tokens.revoke(RevokeTokenRequest { id: id.clone() }).await.unwrap();
-    assert_eq!(outcome(&server, path, Some(&created.secret)).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(
+        outcome(&server, path, Some(&created.secret)).await.unwrap_err().code(),
+        Code::Unauthenticated
+    );
     let listed = tokens.list(dyadic_proto::v1::ListTokensRequest {}).await.unwrap().into_inner().tokens;
     assert!(listed.iter().any(|token| token.id == id && token.revoked_at.is_some()));
 }

@@ -26,7 +26,7 @@ async fn tritonclient_gets_the_engines_answers() {
     let floats: Vec<f32> = (0..BATCH).flat_map(float_sample).collect();
     let images: Vec<u8> = (0..BATCH).flat_map(image_sample).collect();
     write("batch", BATCH.to_string().as_bytes());
-    write("labels", (0..10).map(|class| format!("class{class}\n")).collect::<String>().as_bytes());
+    write("labels", (0..10).map(|class| format!("class{class}")).collect::<Vec<_>>().join("\n").as_bytes());
     write("floats.out", &float_bytes(&server.engine_floats(NORMALIZED, &floats)));
     write("bytes.out", &float_bytes(&server.engine_bytes(NORMALIZED, &images)));
     write("floats.bin", &float_bytes(&floats));

@@ -106,7 +106,9 @@ fn splits(splits: Vec<pb::Split>) -> Result<Vec<Split>, ApiError> {
                 return Err(ApiError::field("splits", format!("{} paths are too many", paths.len())));
             }
             match paths.iter().find(|path| !plain_path(path)) {
-                Some(path) => Err(ApiError::field("splits", format!("path {path:?} is not relative and plain"))),
+                Some(path) => {
+                    Err(ApiError::field("splits", format!("path {path:?} is not relative and plain")))
+                }
                 None => Ok(Split { name, paths }),
             }
         })
@@ -122,9 +124,13 @@ fn check_labels(labels: &[String]) -> Result<(), ApiError> {
     if labels.len() > MAX_LABELS {
         return Err(ApiError::field("labels", format!("{} are too many", labels.len())));
     }
-    let plain = |label: &&String| !label.is_empty() && label.len() <= MAX_LABEL && !label.chars().any(char::is_control);
+    let plain = |label: &&String| {
+        !label.is_empty() && label.len() <= MAX_LABEL && !label.chars().any(char::is_control)
+    };
     match labels.iter().find(|label| !plain(label)) {
-        Some(label) => Err(ApiError::field("labels", format!("{label:?} is not 1 to {MAX_LABEL} plain characters"))),
+        Some(label) => {
+            Err(ApiError::field("labels", format!("{label:?} is not 1 to {MAX_LABEL} plain characters")))
+        }
         None => Ok(()),
     }
 }

@@ -44,8 +44,7 @@ pub(super) fn lines(
     owner: Option<String>,
     what: What,
 ) -> impl Stream<Item = Result<ExportResponse, Status>> {
-    let rest =
-        Rest { store, owner, what, before: None, jobs: VecDeque::new(), metrics: None, done: false };
+    let rest = Rest { store, owner, what, before: None, jobs: VecDeque::new(), metrics: None, done: false };
     futures::stream::try_unfold(rest, |mut rest| async move {
         match rest.next().await {
             Ok(Some(data)) => Ok(Some((ExportResponse { data }, rest))),
@@ -110,7 +109,7 @@ impl Rest {
 }
 
 fn text(lines: impl Iterator<Item = Value>) -> Bytes {
-    lines.map(|line| format!("{line}\n")).collect::<String>().into()
+    lines.flat_map(|line| [line.to_string(), "\n".to_owned()]).collect::<String>().into()
 }
 
 fn run_line(job: &Job) -> Value {

@@ -69,7 +69,10 @@ pub(crate) async fn new_job(
 
 fn key(key: String) -> Result<Option<String>, ApiError> {
     if key.len() > MAX_KEY || key.chars().any(char::is_control) {
-        return Err(ApiError::field("idempotency_key", format!("it is not at most {MAX_KEY} plain characters")));
+        return Err(ApiError::field(
+            "idempotency_key",
+            format!("it is not at most {MAX_KEY} plain characters"),
+        ));
     }
     Ok((!key.is_empty()).then_some(key))
 }

@@ -1,0 +1,136 @@
+//! Pushing datasets: whole, in pieces, and wrongly.
+
+use dyadic_proto::v1 as pb;
+use dyadic_proto::v1::download_dataset_response::Part as DownloadPart;
+use dyadic_proto::v1::upload_dataset_request::Part;
+use sha2::{Digest, Sha256};
+use tonic::{Code, Status};
+
+use crate::harness::Harness;
+
+fn tar(size: usize) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let bytes: Vec<u8> = (0..size).map(|i| (i * 7 % 256) as u8).collect();
+    for name in ["t10k-images-idx3-ubyte", "train-images-idx3-ubyte"] {
+        let mut header = tar::Header::new_ustar();
+        header.set_path(name).unwrap();
+        header.set_size(size as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        builder.append(&header, bytes.as_slice()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+fn header(tar: &[u8], offset: usize) -> Part {
+    Part::Header(pb::UploadDatasetHeader {
+        name: "mnist".into(),
+        format: pb::DatasetFormat::Idx.into(),
+        labels: (0..10).map(|digit| digit.to_string()).collect(),
+        tar: Some(pb::FileHeader {
+            name: "mnist.tar".into(),
+            size_bytes: tar.len() as u64,
+            sha256: Sha256::digest(tar).to_vec(),
+        }),
+        offset: offset as u64,
+        ..pb::UploadDatasetHeader::default()
+    })
+}
+
+fn chunk(tar: &[u8], from: usize, to: usize) -> Part {
+    Part::Chunk(pb::FileChunk { file: 0, offset: from as u64, data: tar[from..to].to_vec().into() })
+}
+
+async fn send(server: &Harness, parts: Vec<Part>) -> Result<pb::UploadDatasetResponse, Status> {
+    let messages: Vec<_> =
+        parts.into_iter().map(|part| pb::UploadDatasetRequest { part: Some(part) }).collect();
+    server.datasets().upload(tokio_stream::iter(messages)).await.map(tonic::Response::into_inner)
+}
+
+async fn offset(server: &Harness, tar: &[u8]) -> (usize, bool) {
+    let request = pb::UploadOffsetRequest { sha256: Sha256::digest(tar).to_vec() };
+    let answer = server.datasets().upload_offset(request).await.unwrap().into_inner();
+    (answer.offset as usize, answer.complete)
+}
+
+#[tokio::test]
+async fn an_upload_that_broke_goes_on_where_it_ended() {
+    let server = Harness::start().await;
+    let tar = tar(5000);
+    assert_eq!(offset(&server, &tar).await, (0, false));
+    let status = send(&server, vec![header(&tar, 0), chunk(&tar, 0, 4000)]).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{}", status.message());
+    assert_eq!(offset(&server, &tar).await, (4000, false));
+    let status = send(&server, vec![header(&tar, 0), chunk(&tar, 0, 4000)]).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{}", status.message());
+    let parts = vec![header(&tar, 4000), chunk(&tar, 4000, 9000), chunk(&tar, 9000, tar.len())];
+    let answer = send(&server, parts).await.unwrap();
+    assert!(!answer.existed);
+    assert_eq!(server.spooled_files(), 0);
+    let dataset = answer.dataset.unwrap();
+    assert_eq!((dataset.format(), dataset.labels.len()), (pb::DatasetFormat::Idx, 10));
+
+    // All of it is there: only the header needs to be sent.
+    assert_eq!(offset(&server, &tar).await, (tar.len(), true));
+    let again = send(&server, vec![header(&tar, tar.len())]).await.unwrap();
+    assert!(again.existed);
+    assert_eq!(again.dataset.unwrap().id, dataset.id);
+
+    let request = pb::DownloadDatasetRequest { dataset: "mnist".into() };
+    let mut parts = server.datasets().download(request).await.unwrap().into_inner();
+    let mut bytes = Vec::new();
+    while let Some(message) = parts.message().await.unwrap() {
+        match message.part.unwrap() {
+            DownloadPart::Header(header) => assert_eq!(header.size_bytes, tar.len() as u64),
+            DownloadPart::Chunk(chunk) => bytes.extend_from_slice(&chunk.data),
+        }
+    }
+    assert_eq!(bytes, tar);
+}
+
+#[tokio::test]
+async fn another_owners_bytes_must_be_sent_again() {
+    let server = Harness::start().await;
+    let tar = tar(100);
+    send(&server, vec![header(&tar, 0), chunk(&tar, 0, tar.len())]).await.unwrap();
+    let ann = server.token("ann", pb::Role::Submit).await;
+    let mut ann = server.datasets_as(&ann);
+    let request = pb::UploadOffsetRequest { sha256: Sha256::digest(&tar).to_vec() };
+    assert!(!ann.upload_offset(request).await.unwrap().into_inner().complete);
+    let message = pb::UploadDatasetRequest { part: Some(header(&tar, tar.len())) };
+    let status = ann.upload(tokio_stream::once(message)).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    let request = pb::GetDatasetRequest { dataset: "mnist".into() };
+    assert_eq!(ann.get(request).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn bytes_that_are_wrong_are_refused_and_forgotten() {
+    let server = Harness::start().await;
+    let tar = tar(700);
+    let mut other = tar.clone();
+    other[600] ^= 1;
+    let rubbish = vec![7; 2048];
+    let unsafe_tar = {
+        let mut bytes = tar.clone();
+        bytes[..4].copy_from_slice(b"../x");
+        bytes
+    };
+    let cases = [
+        ("other bytes", vec![header(&tar, 0), chunk(&other, 0, other.len())]),
+        ("no tar", vec![header(&rubbish, 0), chunk(&rubbish, 0, 2048)]),
+        (
+            "a path that points elsewhere",
+            vec![header(&unsafe_tar, 0), chunk(&unsafe_tar, 0, unsafe_tar.len())],
+        ),
+        ("a gap", vec![header(&tar, 0), chunk(&tar, 1, 100)]),
+        ("too much", vec![header(&tar, 0), chunk(&[tar.clone(), vec![0]].concat(), 0, tar.len() + 1)]),
+        ("a chunk first", vec![chunk(&tar, 0, 100)]),
+    ];
+    for (name, parts) in cases {
+        let status = send(&server, parts).await.expect_err(name);
+        assert_eq!(status.code(), Code::InvalidArgument, "{name}: {}", status.message());
+    }
+    assert_eq!(offset(&server, &tar).await, (0, false));
+    send(&server, vec![header(&tar, 0), chunk(&tar, 0, tar.len())]).await.unwrap();
+}

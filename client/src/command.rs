@@ -5,6 +5,7 @@ pub(crate) mod dataset;
 pub(crate) mod infer;
 pub(crate) mod job;
 pub(crate) mod model;
+pub(crate) mod names;
 pub(crate) mod page;
 pub(crate) mod runs;
 pub(crate) mod stats;

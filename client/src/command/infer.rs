@@ -94,6 +94,8 @@ pub(crate) struct Infer {
 
 /// All outputs in the order of the inputs.
 struct Outputs {
+    /// The version that answered.
+    version: String,
     /// Values of one sample.
     width: usize,
     values: Vec<f32>,
@@ -202,6 +204,7 @@ impl Infer {
     ) -> Result<Outputs> {
         let mut progress = Progress::new(output, "inferring", Unit::Items("images"), total as u64);
         let mut outputs = Outputs {
+            version: model.version_asked.clone(),
             width: 0,
             values: Vec::new(),
             latencies: Latencies::default(),
@@ -212,7 +215,8 @@ impl Infer {
             let calls =
                 futures::stream::iter(batches).map(|batch| async { call(connection, model, batch?).await });
             let mut answers = calls.buffered(self.concurrency as usize);
-            while let Some((count, values, took)) = answers.try_next().await? {
+            while let Some(Answer { version, count, values, took }) = answers.try_next().await? {
+                outputs.version = version;
                 let width = values.len() / count.max(1);
                 if outputs.width != 0 && outputs.width != width {
                     return Err(CliError::protocol("outputs of different sizes"));
@@ -260,7 +264,7 @@ impl Infer {
                 table.row(std::iter::once(if first { name(i) } else { String::new() }).chain(painted));
             }
         }
-        output.value(&json!({ "model": model.name, "version": model.version, "outputs": values }))?;
+        output.value(&json!({ "model": model.name, "version": outputs.version, "outputs": values }))?;
         output.table(&table)
     }
 
@@ -283,7 +287,7 @@ impl Infer {
         let (batch, ways) = (self.batch_size(model, 32), self.concurrency);
         let times = &outputs.latencies;
         output.value(&json!({
-            "model": model.name, "version": model.version, "split": self.split, "images": images.len(), "correct": correct,
+            "model": model.name, "version": outputs.version, "split": self.split, "images": images.len(), "correct": correct,
             "accuracy": accuracy, "datatype": encoding.datatype(), "batch": batch, "concurrency": ways,
             "images_per_second": speed,
             "latency_ms": { "p50": times.ms(50.0), "p90": times.ms(90.0), "p99": times.ms(99.0), "max": times.ms(100.0) },
@@ -294,7 +298,7 @@ impl Infer {
             [
                 (
                     "model",
-                    format!("{} version {}", output.paint.strong(&safe(&model.name)), safe(&model.version)),
+                    format!("{} version {}", output.paint.strong(&safe(&model.name)), safe(&outputs.version)),
                 ),
                 ("images", format!("{} of the {} split, {}", images.len(), self.split, encoding.datatype())),
                 ("top-1", format!("{}  ({correct} right)", output.paint.strong(&units::percent(accuracy)))),
@@ -319,12 +323,16 @@ fn samples(shape: &[usize]) -> usize {
     if shape.len() == 4 { shape[0] } else { 1 }
 }
 
-/// Runs one batch: its size, its outputs, and how long it took.
-async fn call(
-    connection: &Connection,
-    model: &ServedModel,
-    batch: Batch,
-) -> Result<(usize, Vec<f32>, Duration)> {
+/// What came of one batch.
+struct Answer {
+    version: String,
+    count: usize,
+    values: Vec<f32>,
+    took: Duration,
+}
+
+/// Runs one batch.
+async fn call(connection: &Connection, model: &ServedModel, batch: Batch) -> Result<Answer> {
     let input = InferInputTensor {
         name: model.input.clone(),
         datatype: batch.datatype.to_owned(),
@@ -350,7 +358,8 @@ async fn call(
     if !rest.is_empty() || batch.count == 0 || values.is_empty() || values.len() % batch.count != 0 {
         return Err(CliError::protocol(format!("{} bytes of outputs for {} inputs", raw.len(), batch.count)));
     }
-    Ok((batch.count, values.iter().map(|b| f32::from_le_bytes(*b)).collect(), took))
+    let values = values.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    Ok(Answer { version: reply.model_version, count: batch.count, values, took })
 }
 
 /// The `k` greatest values with their places, greatest first; ties go to the first.

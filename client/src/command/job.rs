@@ -12,6 +12,7 @@ use dyadic_proto::v1::{
     self, CancelJobRequest, GetJobRequest, ListJobsRequest, RetryJobRequest, SubmitJobRequest,
 };
 
+use super::names::Names;
 use crate::connect::Connection;
 use crate::error::{CliError, Kind, Result};
 use crate::output::style::safe;
@@ -119,7 +120,7 @@ impl Job {
                 if !follow.watch && !follow.wait {
                     output.value(&json::of(&job)?)?;
                 }
-                queued(output, &job, false)?;
+                queued(connection, output, &job, false).await?;
                 follow.run(connection, output, &job.id).await
             }
         }
@@ -137,16 +138,20 @@ impl Submit {
             output.value(&json::of(&reply)?)?;
         }
         let job = reply.job.ok_or_else(|| CliError::protocol("a submission without a job"))?;
-        queued(output, &job, reply.existed)?;
+        queued(connection, output, &job, reply.existed).await?;
         self.follow.run(connection, output, &job.id).await
     }
 }
 
-fn queued(output: Output, job: &v1::Job, existed: bool) -> Result<()> {
+async fn queued(connection: &Connection, output: Output, job: &v1::Job, existed: bool) -> Result<()> {
+    if output.json {
+        return Ok(());
+    }
     let verb = if existed { "was there already:" } else { "queued" };
     output.line(format!("{verb} {}", output.paint.strong(&safe(&job.id))))?;
     if let Some(spec) = &job.resolved {
-        output.line(output.paint.dim(&format!("  {}", describe::sentence(spec))))?;
+        let spec = Names::of(connection, std::slice::from_ref(job)).await.put_into(spec);
+        output.line(output.paint.dim(&format!("  {}", describe::sentence(&spec))))?;
     }
     Ok(())
 }

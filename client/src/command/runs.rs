@@ -147,8 +147,8 @@ async fn list(connection: &Connection, output: Output, page: &Page, experiment: 
         table.row([
             safe(&job.id),
             describe::state(job.state(), output.paint),
-            safe(&spec.model),
-            safe(&spec.dataset),
+            field(run, "model"),
+            field(run, "dataset"),
             describe::method(&spec),
             spec.epochs().to_string(),
             output.paint.strong(&accuracy.map(units::percent).unwrap_or_default()),
@@ -163,6 +163,11 @@ async fn list(connection: &Connection, output: Output, page: &Page, experiment: 
         output.note("there are more: --limit N or --all");
     }
     Ok(())
+}
+
+/// A field of the run's spec, by name.
+fn field(run: &Run, name: &str) -> String {
+    run.spec.iter().find(|t| t.key == name).map(|t| safe(&t.value)).unwrap_or_default()
 }
 
 async fn experiments(connection: &Connection, output: Output, page: &Page) -> Result<()> {

@@ -80,6 +80,10 @@ impl Token {
                         state,
                     ]);
                 }
+                if table.is_empty() {
+                    output.note("no tokens but this machine's own: `dyadic token create NAME --role ROLE`");
+                    return Ok(());
+                }
                 output.table(&table)
             }
             Token::Revoke { id } => {

@@ -128,7 +128,6 @@ mod tests {
         ServedModel {
             name: "m".into(),
             version_asked: String::new(),
-            version: "latest".into(),
             input: "x".into(),
             dims: vec![3, 1, 2],
             bytes_dims: Some(vec![1, 2, 3]),

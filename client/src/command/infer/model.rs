@@ -14,8 +14,6 @@ pub(super) struct ServedModel {
     pub(super) name: String,
     /// Version to ask for; empty means the latest.
     pub(super) version_asked: String,
-    /// For people: the version that was asked for, or "latest".
-    pub(super) version: String,
     /// Name of the only input.
     pub(super) input: String,
     /// One sample as floats: channels, height, width.
@@ -46,7 +44,6 @@ impl ServedModel {
         let std = parameter(&config.parameters, "std", Some)?;
         Ok(ServedModel {
             name: name.to_owned(),
-            version: if version_asked.is_empty() { "latest".into() } else { version_asked.clone() },
             version_asked,
             input: input.name.clone(),
             dims: input

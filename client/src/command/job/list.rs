@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use dyadic_proto::v1::{self, JobState, ListJobsRequest};
 
 use super::{describe, show};
+use crate::command::names::Names;
 use crate::command::page::Page;
 use crate::connect::Connection;
 use crate::error::Result;
@@ -64,11 +65,14 @@ impl List {
             })
             .await?;
         output.value(&json::list(&jobs)?)?;
+        if output.json {
+            return Ok(());
+        }
         if jobs.is_empty() {
             output.note("no such jobs: `dyadic job submit` queues one");
             return Ok(());
         }
-        output.table(&table(&jobs, output))?;
+        output.table(&table(&jobs, &Names::of(connection, &jobs).await, output))?;
         if more {
             output.note("there are more: --limit N or --all");
         }
@@ -77,7 +81,7 @@ impl List {
 }
 
 /// One line a job.
-fn table(jobs: &[v1::Job], output: Output) -> Table {
+fn table(jobs: &[v1::Job], names: &Names, output: Output) -> Table {
     let now = chrono::Utc::now();
     let mut table = Table::new([
         "id",
@@ -95,8 +99,8 @@ fn table(jobs: &[v1::Job], output: Output) -> Table {
         table.row([
             safe(&job.id),
             describe::state(job.state(), output.paint),
-            safe(&spec.model),
-            safe(&spec.dataset),
+            names.show(&spec.model),
+            names.show(&spec.dataset),
             describe::method(&spec),
             spec.epochs().to_string(),
             show::whereabouts(job),

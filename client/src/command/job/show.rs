@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use dyadic_proto::v1::{self, CompareRequest, JobState, Metric};
 
 use super::describe;
+use crate::command::names::Names;
 use crate::command::tag;
 use crate::connect::Connection;
 use crate::error::Result;
@@ -86,8 +87,9 @@ pub(super) async fn job(connection: &Connection, output: Output, job: &v1::Job) 
     let metrics = last_metrics(connection, &job.id).await?;
     output.table(&pairs(output.paint, facts(output, job, &metrics)))?;
     if let Some(spec) = &job.resolved {
+        let names = Names::of(connection, std::slice::from_ref(job)).await;
         output.line("")?;
-        output.table(&pairs(output.paint, spec_facts(spec)))?;
+        output.table(&pairs(output.paint, spec_facts(&names.put_into(spec))))?;
     }
     Ok(())
 }

@@ -22,6 +22,9 @@ use crate::output::{Output, json, units};
 /// How long a server may be away.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Beginnings of log lines that say what the metrics have said.
+const TOLD_ANYWAY: [&str; 2] = ["epoch ", "float network:"];
+
 /// How much is said on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Voice {
@@ -204,6 +207,7 @@ impl View {
             Some(Event::State(change)) => self.state(change),
             Some(Event::Progress(progress)) => self.progress(progress, at),
             Some(Event::Metrics(metrics)) => metrics.metrics.iter().try_for_each(|m| self.metric(m)),
+            Some(Event::Log(log)) if TOLD_ANYWAY.iter().any(|t| log.message.starts_with(t)) => Ok(()),
             Some(Event::Log(log)) => {
                 let paint = self.output.paint;
                 let text = safe(&log.message);

@@ -133,7 +133,8 @@ impl Place {
     /// What the processes' environment has beyond ours, or lacks.
     pub(super) fn environment(&self, database_url: Option<&str>) -> Vec<(&'static str, Option<OsString>)> {
         let url = database_url.or(self.external.as_deref()).map(OsString::from);
-        let mut environment = vec![("DATABASE_URL", url)];
+        // Logs go to files, where colours are noise.
+        let mut environment = vec![("DATABASE_URL", url), ("NO_COLOR", Some("1".into()))];
         let defaults = [
             ("DYADIC_BLOBS", self.blobs_url().into()),
             ("DYADIC_WORKER_CACHE", self.data.join("cache").into()),

@@ -59,7 +59,7 @@ where
             match code {
                 Code::Ok => tracing::debug!(elapsed_ms, "answered"),
                 Code::Internal | Code::Unknown | Code::DataLoss => {
-                    tracing::error!(?code, elapsed_ms, "failed")
+                    tracing::error!(?code, elapsed_ms, "failed");
                 }
                 _ => tracing::info!(?code, elapsed_ms, "refused"),
             }

@@ -40,7 +40,8 @@ cargo build --release --locked -p dyadic-server -p dyadic-worker -p dyadic-cli -
 
 step "starting a server, a worker and a private PostgreSQL"
 export DYADIC_DATA_DIR=$work/data
-"$bin/dyadic" up --data "$DYADIC_DATA_DIR" --port 0 >"$work/up.log" 2>&1 &
+# In a session of its own: Ctrl-C ends this script, which then asks it to stop, once.
+setsid "$bin/dyadic" up --data "$DYADIC_DATA_DIR" --port 0 >"$work/up.log" 2>&1 &
 up=$!
 for _ in $(seq 240); do
     grep -q 'dyadic is up' "$work/up.log" && break

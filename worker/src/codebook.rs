@@ -3,6 +3,7 @@
 //! A fitted [`Filter`] stands for `level · 2^exponent`, level by level from a short ascending list. The readings of
 //! APTQ and APQ differ in which lists they allow and in what "best" means; every fit here is exact for its criterion.
 
+mod angle;
 mod histogram;
 mod ladder;
 mod sign_split;
@@ -108,7 +109,7 @@ impl Filter {
 /// Fits filters; keeps its scratch space between calls.
 #[derive(Debug, Default)]
 pub struct Fitter {
-    sorted: sign_split::Sorted,
+    angle: angle::Angle,
     scratch: ladder::Scratch,
     counts: histogram::Histogram,
 }
@@ -125,7 +126,7 @@ impl Fitter {
             return Ok(());
         }
         match method {
-            Method::SignSplit(Boundary::Angle) => sign_split::fit_angle(&mut self.sorted, w, out),
+            Method::SignSplit(Boundary::Angle) => angle::fit(&mut self.angle, w, out),
             Method::SignSplit(Boundary::L2) => sign_split::fit_l2(&mut self.counts, w, out),
             _ => ladder::fit(ladder::levels(method), w, &mut self.scratch, out),
         }
@@ -161,7 +162,7 @@ impl Fitter {
         }
         check(w)?;
         match method {
-            Method::SignSplit(Boundary::Angle) => sign_split::assign_angle(&mut self.sorted, w, out),
+            Method::SignSplit(Boundary::Angle) => angle::assign(&mut self.angle, w, out),
             _ => ladder::assign_nearest(w, out),
         }
         Ok(())

@@ -24,39 +24,6 @@ pub struct Naming {
     pub shift_only: bool,
 }
 
-/// Builds the integer network. The state's filters must be fitted to the weights that are to be exported.
-///
-/// # Errors
-/// [`WorkerError::Overflow`] where 32 bits could not hold a sum, [`WorkerError::Unsupported`] where a channel's map
-/// has no integers.
-pub fn export(plan: &Plan, state: &State, naming: &Naming) -> Result<ir::Model, WorkerError> {
-    let exporter = Exporter { plan, state, naming };
-    let mut nodes = Vec::with_capacity(plan.units.len());
-    for unit in &plan.units {
-        nodes.push(ir::Node {
-            name: unit.name.clone(),
-            inputs: unit.inputs.iter().map(|&i| ir::TensorId(i as u32)).collect(),
-            output: ir::TensorId(unit.output as u32),
-            op: exporter.op(unit)?,
-        });
-    }
-    let tensors = plan.tensors.iter().enumerate().map(|(i, t)| exporter.tensor(i, t)).collect();
-    let input = ir::Input {
-        name: plan.input_name.clone(),
-        tensor: ir::TensorId(0),
-        normalization: naming.normalization.clone(),
-    };
-    let output = ir::Output {
-        name: plan.output_name.clone(),
-        tensor: ir::TensorId(plan.output as u32),
-        softmax: plan.softmax,
-        labels: naming.labels.clone(),
-    };
-    let model = ir::Model { name: plan.name.clone(), input, tensors, nodes, output };
-    model.check().map_err(|e| WorkerError::Model(e.to_string()))?;
-    Ok(model)
-}
-
 /// Weights in the engine's order `[filter][row][column][channel]` from the plan's `[filter][channel][row][column]`.
 pub fn to_engine_order<T: Copy>(shape: [usize; 4], data: &[T]) -> Vec<T> {
     let [o, c, h, w] = shape;
@@ -73,7 +40,8 @@ pub fn to_engine_order<T: Copy>(shape: [usize; 4], data: &[T]) -> Vec<T> {
     out
 }
 
-struct Exporter<'a> {
+/// Makes the integer network's parts from a plan and a state whose filters are fitted.
+pub(crate) struct Exporter<'a> {
     plan: &'a Plan,
     state: &'a State,
     naming: &'a Naming,
@@ -85,7 +53,45 @@ struct Folded {
     offset: Vec<f64>,
 }
 
-impl Exporter<'_> {
+impl<'a> Exporter<'a> {
+    pub(crate) fn new(plan: &'a Plan, state: &'a State, naming: &'a Naming) -> Self {
+        Exporter { plan, state, naming }
+    }
+
+    /// The integer network without its nodes.
+    pub(crate) fn skeleton(&self) -> ir::Model {
+        ir::Model {
+            name: self.plan.name.clone(),
+            input: ir::Input {
+                name: self.plan.input_name.clone(),
+                tensor: ir::TensorId(0),
+                normalization: self.naming.normalization.clone(),
+            },
+            tensors: self.plan.tensors.iter().enumerate().map(|(i, t)| self.tensor(i, t)).collect(),
+            nodes: Vec::with_capacity(self.plan.units.len()),
+            output: ir::Output {
+                name: self.plan.output_name.clone(),
+                tensor: ir::TensorId(self.plan.output as u32),
+                softmax: self.plan.softmax,
+                labels: self.naming.labels.clone(),
+            },
+        }
+    }
+
+    /// One unit's node.
+    ///
+    /// # Errors
+    /// [`WorkerError::Overflow`] where 32 bits could not hold a sum, [`WorkerError::Unsupported`] where a channel's map
+    /// has no integers.
+    pub(crate) fn node(&self, unit: &Unit) -> Result<ir::Node, WorkerError> {
+        Ok(ir::Node {
+            name: unit.name.clone(),
+            inputs: unit.inputs.iter().map(|&i| ir::TensorId(i as u32)).collect(),
+            output: ir::TensorId(unit.output as u32),
+            op: self.op(unit)?,
+        })
+    }
+
     fn tensor(&self, index: usize, tensor: &TensorPlan) -> ir::Tensor {
         let [c, h, w] = tensor.shape.map(|d| d as u32);
         let (format, step) = match tensor.coding {

@@ -2,8 +2,8 @@
 //! libtorch, and exports the integer network that the engine serves.
 //!
 //! The way through the modules: [`plan`] lowers the float network to quantized units; [`codebook`] fits each
-//! filter's levels; [`net`] runs the units in libtorch with fake quantization; [`train`] fine-tunes; [`requantize`]
-//! and [`export`] turn the result into integers; [`simulate`] runs those integers in libtorch, exactly; [`evaluate`]
+//! filter's levels; [`net`] runs the units in libtorch with fake quantization; [`train`] fine-tunes; [`requantize`],
+//! [`export`] and [`recalibrate`] turn the result into integers; [`simulate`] runs those integers in libtorch, exactly; [`evaluate`]
 //! compares that with the engine, image by image. [`job`] does all this for the queue.
 
 pub mod calibrate;
@@ -20,6 +20,7 @@ pub mod net;
 pub mod observer;
 pub mod plan;
 pub mod quantize;
+pub mod recalibrate;
 pub mod report;
 pub mod requantize;
 pub mod simulate;

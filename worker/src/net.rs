@@ -7,7 +7,7 @@
 //! clamp costs twenty times a threshold on a CPU.)
 //! Tensors are channels-last, the layout in which libtorch's CPU convolutions are fastest.
 
-use tch::{Device, IndexOp, Kind, Tensor, no_grad};
+use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::plan::{Act, Coding, Plan, TensorPlan, Unary, Unit, UnitOp};
 use crate::state::State;
@@ -237,7 +237,7 @@ fn vec_of_none(n: usize) -> Vec<Option<Tensor>> {
 }
 
 /// The last unit that reads each tensor.
-fn last_uses(plan: &Plan) -> Vec<usize> {
+pub(crate) fn last_uses(plan: &Plan) -> Vec<usize> {
     let mut last = vec![0; plan.tensors.len()];
     for (at, unit) in plan.units.iter().enumerate() {
         for &i in &unit.inputs {
@@ -247,7 +247,14 @@ fn last_uses(plan: &Plan) -> Vec<usize> {
     last
 }
 
-fn release(values: &mut [Option<Tensor>], unit: &Unit, at: usize, last_use: &[usize], output: usize) {
+/// Drops what no later unit reads.
+pub(crate) fn release(
+    values: &mut [Option<Tensor>],
+    unit: &Unit,
+    at: usize,
+    last_use: &[usize],
+    output: usize,
+) {
     for &i in &unit.inputs {
         if last_use[i] == at && i != output {
             values[i] = None;
@@ -263,10 +270,8 @@ fn flat(x: &Tensor) -> Tensor {
 /// How a fake-quantized pass runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
-    /// Batch statistics; running ones follow with this share of the new (BN "momentum").
+    /// Batch statistics; running ones follow by a tenth.
     Train,
-    /// Batch statistics, running ones averaged over all batches so far (`1/n` each).
-    Estimate(u32),
     /// Running statistics.
     Evaluate,
 }
@@ -294,14 +299,15 @@ pub fn forward(plan: &Plan, state: &State, leaves: &Leaves, codes: &Tensor, pass
                         quantizer(unit.output).apply(z, *act)
                     }
                 }
-                UnitOp::Cast => quantizer(unit.output).apply(input(0) * ratio(0), Act::None),
+                UnitOp::Cast => quantizer(unit.output).apply_exact(input(0) * ratio(0)),
                 UnitOp::Add(act) => {
                     quantizer(unit.output).apply(add_scaled(input(0) * ratio(0), input(1), ratio(1)), *act)
                 }
                 UnitOp::MaxPool(window) => max_pool(input(0), window),
                 UnitOp::AvgPool(window) => {
-                    let mean = avg_pool(input(0), &plan.tensors[unit.inputs[0]], window);
-                    quantizer(unit.output).apply(mean * ratio(0), Act::None)
+                    let mean =
+                        avg_pool(&input(0).to_kind(Kind::Float), &plan.tensors[unit.inputs[0]], window);
+                    quantizer(unit.output).apply_exact(mean * ratio(0)).to_kind(input(0).kind())
                 }
                 UnitOp::Unary(f) => {
                     let y = unary(&(input(0) * step(unit.inputs[0])), *f) / step(unit.output);
@@ -329,7 +335,6 @@ fn add_scaled(mut z: Tensor, r: &Tensor, ratio: f64) -> Tensor {
 fn normalize(z: &Tensor, leaves: &Leaves, state: &State, w: usize, pass: Pass) -> Tensor {
     let (training, momentum) = match pass {
         Pass::Train => (true, 0.1),
-        Pass::Estimate(n) => (true, 1.0 / f64::from(n.max(1))),
         Pass::Evaluate => (false, 0.0),
     };
     let epsilon = f64::from(state.layers[w].epsilon);
@@ -365,6 +370,15 @@ impl<'a> Quantizer<'a> {
         Quantizer { lo: f64::from(lo), hi: f64::from(hi), unit: f64::from(state.step_value(coding)), scale }
     }
 
+    /// For values that are multiples of a power of two: these lie halfway often, and halves must go up as in the engine.
+    /// (Elsewhere halves are made by bf16, and going to even keeps their mean.)
+    fn apply_exact(&self, z: Tensor) -> Tensor {
+        if self.scale.is_none() {
+            let _ = no_grad(|| z.detach().g_add_scalar_(0.5).floor_());
+        }
+        self.apply(z, Act::None)
+    }
+
     fn apply(&self, z: Tensor, act: Act) -> Tensor {
         let (lo, hi) = match act {
             Act::None => (self.lo, self.hi),
@@ -389,9 +403,4 @@ impl<'a> Quantizer<'a> {
 /// Number of images whose largest logit is at the label.
 pub fn correct(logits: &Tensor, labels: &Tensor) -> i64 {
     i64::try_from(logits.argmax(-1, false).eq_tensor(labels).sum(Kind::Int64)).unwrap_or(0)
-}
-
-/// The first `n` rows.
-pub fn head(x: &Tensor, n: i64) -> Tensor {
-    x.i(..n)
 }

@@ -19,16 +19,19 @@ use crate::codebook::{Boundary, Method};
 use crate::data::{Dataset, Epoch};
 use crate::error::WorkerError;
 use crate::evaluate::evaluate;
-use crate::export::{Naming, export};
+use crate::export::Naming;
 use crate::images::Coder;
 use crate::net::{FloatNet, Place, correct};
 use crate::observer::{Control, Observer, Phase, Progress};
 use crate::plan::{Options, Plan, lower};
+use crate::recalibrate;
 use crate::report::{LayerReport, layer_reports};
 use crate::state::State;
 use crate::train::Trainer;
 
-/// Calibration and re-estimation see this many training images.
+/// Images in a batch that only runs forward.
+const EVAL_BATCH: usize = 250;
+/// Calibration sees this many training images.
 const CALIBRATION_IMAGES: usize = 10_000;
 /// Real images go into an artifact's certificate up to this size; larger ones would outweigh the weights.
 const GOLDEN_IMAGE_CODES: usize = 4096;
@@ -210,8 +213,8 @@ impl<'a> Run<'a> {
         let place = Place { kind: Kind::Float, ..self.place };
         let net = FloatNet::new(&self.plan, place);
         let (count, mut hits) = (self.eval_count(), 0);
-        for start in (0..count).step_by(250) {
-            let indices: Vec<usize> = (start..(start + 250).min(count)).collect();
+        for start in (0..count).step_by(EVAL_BATCH) {
+            let indices: Vec<usize> = (start..(start + EVAL_BATCH).min(count)).collect();
             let (codes, labels) = self.coder.real_batch(self.request.test, &indices, place);
             hits += correct(&tch::no_grad(|| net.logits(&self.plan, &codes)), &labels);
             report(observer, Phase::Calibrate, start + indices.len(), count)?;
@@ -225,8 +228,9 @@ impl<'a> Run<'a> {
         let train = self.request.train;
         let count = train.len().min(CALIBRATION_IMAGES);
         let order = Epoch::new(train.len(), self.request.spec.seed, u64::MAX);
-        for start in (0..count).step_by(250) {
-            let indices: Vec<usize> = (start..(start + 250).min(count)).map(|i| order.index(i)).collect();
+        for start in (0..count).step_by(EVAL_BATCH) {
+            let indices: Vec<usize> =
+                (start..(start + EVAL_BATCH).min(count)).map(|i| order.index(i)).collect();
             calibration.add(&self.coder.real_batch(train, &indices, place).0);
             report(observer, Phase::Calibrate, start + indices.len(), count)?;
         }
@@ -262,14 +266,23 @@ impl<'a> Run<'a> {
         let images_per_second =
             if trained == 0 { 0.0 } else { trained as f64 / (started.elapsed().as_secs_f64() - other_work) };
 
-        let state = trainer.finish(CALIBRATION_IMAGES, observer)?;
+        let (mut state, _) = trainer.exported()?;
         let naming = Naming {
             normalization: Some(coder.normalization.clone()),
             labels: class_names(&request.test.classes, plan.tensors[plan.output].shape.iter().product()),
             shift_only: spec.requant == spec::Requant::Shift,
         };
-        let model = Arc::new(export(&plan, &state, &naming)?);
-        report(observer, Phase::Export, 1, 2)?;
+        let order = Epoch::new(request.train.len(), spec.seed, u64::MAX);
+        let count = recalibrate::images(&plan).min(request.train.len());
+        let codes: Vec<_> = (0..count)
+            .step_by(EVAL_BATCH)
+            .map(|start| {
+                let indices: Vec<usize> =
+                    (start..(start + EVAL_BATCH).min(count)).map(|i| order.index(i)).collect();
+                coder.batch(request.train, &indices, None, Place { device: Device::Cpu, kind: Kind::Float }).0
+            })
+            .collect();
+        let model = Arc::new(recalibrate::build(&plan, &mut state, &naming, &codes, observer)?);
         let exact = evaluate(&model, request.test, &coder, eval_count, observer)?;
         let accuracy = exact.correct as f64 / exact.images.max(1) as f64;
         observer.metric("accuracy", state.step as i64, accuracy);

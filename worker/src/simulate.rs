@@ -17,7 +17,7 @@ pub struct Simulation<'a> {
 }
 
 /// Tensors of one node, shaped to broadcast over (N, C, H, W).
-enum Constants {
+pub(crate) enum Constants {
     None,
     Conv {
         weight: Tensor,
@@ -28,12 +28,12 @@ enum Constants {
     Table(Tensor, i64),
 }
 
-enum End {
+pub(crate) enum End {
     Requantize(Rule),
     Logits { shift: Tensor, bias: Tensor },
 }
 
-struct Rule {
+pub(crate) struct Rule {
     pre: Tensor,
     multiplier: Tensor,
     bias: Tensor,
@@ -93,7 +93,7 @@ fn rule(r: &Requantize, device: Device) -> Rule {
     }
 }
 
-fn constants(model: &Model, node: &Node, device: Device) -> Constants {
+pub(crate) fn constants(model: &Model, node: &Node, device: Device) -> Constants {
     match &node.op {
         Op::Conv(conv) => {
             let c = model.tensor(node.inputs[0]).shape.c / conv.groups;
@@ -154,7 +154,8 @@ fn requantize(acc: &Tensor, residual: Option<&Tensor>, rule: &Rule) -> Tensor {
     (sum * &rule.shift).floor().clamp(rule.lo, rule.hi)
 }
 
-fn apply(node: &Node, constants: &Constants, inputs: &[&Tensor]) -> Tensor {
+/// One node on exact integers.
+pub(crate) fn apply(node: &Node, constants: &Constants, inputs: &[&Tensor]) -> Tensor {
     match (&node.op, constants) {
         (Op::Conv(conv), Constants::Conv { weight, epilogue }) => {
             let x = inputs[0].to_kind(weight.kind());

@@ -270,34 +270,6 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// The state to export: filters fitted, and every normalization's statistics re-estimated over `images` training
-    /// images, unaugmented.
-    ///
-    /// # Errors
-    /// [`WorkerError::Stopped`] if the observer says so.
-    pub fn finish(&mut self, images: usize, observer: &mut dyn Observer) -> Result<State, WorkerError> {
-        let (mut state, weights) = self.exported()?;
-        let leaves = Leaves::new(self.plan, &state, &weights, self.place, false, false);
-        let batch = ESTIMATE_BATCH.min(self.images());
-        let batches = (images.min(self.images()) / batch.max(1)).max(1);
-        let order = Epoch::new(self.images(), self.spec.seed, u64::MAX);
-        for b in 0..batches {
-            let indices: Vec<usize> = (b * batch..(b + 1) * batch).map(|i| order.index(i)).collect();
-            let (codes, _) = self.coder.batch(self.data, &indices, None, self.place);
-            let _logits =
-                tch::no_grad(|| forward(self.plan, &state, &leaves, &codes, Pass::Estimate(b as u32 + 1)));
-            let progress = Progress { phase: Phase::Calibrate, done: b as u64 + 1, total: batches as u64 };
-            if observer.progress(progress) == Control::Stop {
-                return Err(WorkerError::Stopped);
-            }
-        }
-        for (index, layer) in state.layers.iter_mut().enumerate() {
-            layer.mean = to_vec(&leaves.mean[index])?;
-            layer.variance = to_vec(&leaves.variance[index])?;
-        }
-        Ok(state)
-    }
-
     /// Top-1 accuracy of the fake-quantized network on `data`, with running statistics.
     ///
     /// # Errors

@@ -32,10 +32,10 @@ pub(super) fn levels(method: Method) -> &'static [i8] {
 /// five bits), two more cannot. So the range searched holds an optimum.
 pub(super) fn fit(levels: &'static [i8], w: &[f32], scratch: &mut Scratch, out: &mut Filter) {
     let counts = &mut scratch.counts;
-    counts.count(w, |_| true);
+    counts.count(w, f32::abs);
     let top = f64::from(levels.last().copied().unwrap_or(1));
     let covering = (f64::from(counts.largest) / top).log2().ceil() as i32;
-    let least = (2.0 * counts.mean / (3.0 * top)).log2().floor() as i32;
+    let least = (2.0 * counts.mean() / (3.0 * top)).log2().floor() as i32;
     search(levels, w, least..=covering + 1, scratch, out);
 }
 
@@ -47,7 +47,7 @@ pub(super) fn fit_within(
     scratch: &mut Scratch,
     out: &mut Filter,
 ) {
-    scratch.counts.count(w, |_| true);
+    scratch.counts.count(w, f32::abs);
     search(levels, w, exponents, scratch, out);
 }
 

@@ -104,6 +104,93 @@ fn every_weight_of_a_ladder_has_its_nearest_level_at_the_best_exponent() {
     }
 }
 
+/// Gaussian weights of one filter with a few that are `outlier` times as large.
+fn heavy_tailed(count: usize, outlier: f32, seed: u64) -> Vec<f32> {
+    let mut w = gaussian(count, seed);
+    for x in w.iter_mut().step_by(count / 2) {
+        *x *= outlier;
+    }
+    w
+}
+
+#[test]
+fn the_best_exponent_is_found_far_below_the_largest_weight() {
+    for method in [
+        Method::SingleShift { bits: 2 },
+        Method::SingleShift { bits: 4 },
+        Method::TwoTerm { bits: 5 },
+        Method::Linear8,
+    ] {
+        for outlier in [1.0, 30.0, 1e3, 1e6] {
+            let w = heavy_tailed(4000, outlier, 11);
+            let filter = fitted(method, &w);
+            let mut at = filter.clone();
+            let least = (-40..25).map(|exponent| {
+                at.exponent = exponent;
+                Fitter::default().assign(method, &w, &mut at).expect("finite weights");
+                squared_error(&w, &at)
+            });
+            let least = least.fold(f64::MAX, f64::min);
+            let got = squared_error(&w, &filter);
+            assert!(got <= least * (1.0 + 1e-9), "{method:?} {outlier}: {got}, possible {least}");
+        }
+    }
+}
+
+#[test]
+fn the_angle_fit_finds_what_a_sort_of_all_weights_finds() {
+    for seed in 0..60 {
+        let outlier = [1.0, 4.0, 1e2, 1e4, 1e9][seed as usize % 5];
+        let mut w = heavy_tailed([16, 150, 600, 5000][seed as usize % 4], outlier, 900 + seed);
+        // Ties, zeros, and one side far weaker than the other.
+        for (i, x) in w.iter_mut().enumerate() {
+            *x = match seed % 3 {
+                0 => (*x * 8.0).round() / 8.0,
+                1 if *x < 0.0 => *x * 1e-3,
+                _ if i % 7 == 0 => 0.0,
+                _ => *x,
+            };
+        }
+        let got = objective(&w, &values(&fitted(Method::SignSplit(Boundary::Angle), &w)));
+        let mut best = 0f64;
+        for r in [0.5, 1.0, 2.0] {
+            let entry = |&x: &f32| {
+                let level = if x > 0.0 { r } else { 1.0 };
+                (f64::from(x.abs()) / level, level)
+            };
+            let mut sorted: Vec<_> = w.iter().map(entry).collect();
+            sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
+            let (mut dot, mut norm) = (0.0, 0.0);
+            for (value, level) in sorted {
+                dot += value * level * level;
+                norm += level * level;
+                best = best.max(dot * dot / norm);
+            }
+        }
+        assert!((got - best).abs() <= 1e-9 * best, "seed {seed}: {got} of {best}");
+    }
+}
+
+#[test]
+fn the_l2_fit_finds_its_exponents_over_any_range() {
+    for (seed, outlier) in [(1, 1.0), (2, 50.0), (3, 1e4), (4, 1e7)] {
+        let w = heavy_tailed(3000, outlier, seed);
+        let filter = fitted(Method::SignSplit(Boundary::L2), &w);
+        let side = |sign: f32| -> f64 {
+            let error = |p: i32| -> f64 {
+                let level = f64::from(p).exp2();
+                let side = w.iter().map(|&x| f64::from(sign * x)).filter(|&v| v > 0.0);
+                side.map(|v| v.powi(2).min((v - level).powi(2))).sum()
+            };
+            (-30..30).map(error).fold(f64::MAX, f64::min)
+        };
+        let (got, best) = (squared_error(&w, &filter), side(1.0) + side(-1.0));
+        // Levels further apart than 2^6 are drawn together, as documented.
+        let narrow = filter.levels.iter().all(|l| l.unsigned_abs() < 64);
+        assert!(!narrow || got <= best * (1.0 + 1e-9), "{outlier}: {got}, possible {best}");
+    }
+}
+
 #[test]
 fn levels_keep_their_method_s_promises() {
     let methods = [
@@ -185,6 +272,12 @@ fn frozen_codebooks_keep_levels_and_exponent() {
         let mut fitter = Fitter::default();
         let mut filter = fitted(method, &before);
         let kept = (filter.levels.clone(), filter.exponent);
+        fitter.refit(method, &before, &mut filter).expect("finite weights");
+        assert_eq!(
+            (&filter.levels, filter.exponent),
+            (&kept.0, kept.1),
+            "{method:?}: a refit finds it again"
+        );
         fitter.assign(method, &before, &mut filter).expect("finite weights");
         assert_eq!(filter.codes, fitted(method, &before).codes, "{method:?}: nothing moved, nothing changes");
         fitter.assign(method, &after, &mut filter).expect("finite weights");

@@ -2,6 +2,8 @@
 # Everything in docs/benchmarks.md that can be measured on one machine; hours, most of them training.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/environment.sh
+cargo bench --locked -p dyadic-engine --bench kernels
 bench/accuracy.sh
 bench/train_peers.sh
 bench/engine_peers.sh "${OUT:-out}/aptq.safetensors"

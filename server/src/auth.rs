@@ -6,7 +6,7 @@ mod verify;
 
 pub(crate) use local::new_secret;
 pub use local::{LocalToken, LocalTokenError};
-pub use policy::{Access, access, is_long_lived, listed};
+pub use policy::{Access, access, is_long_lived, listed, services};
 pub(crate) use verify::hash;
 pub use verify::{Authenticator, DirectoryAway, Identity, TokenDirectory, TokenRecord};
 

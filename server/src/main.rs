@@ -2,8 +2,8 @@
 //! SIGINT, drains.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::Context;
@@ -32,7 +32,10 @@ fn main() -> anyhow::Result<()> {
 
 fn log(config: &Config) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log).context("--log")?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     if config.log_json {
         builder.json().init();
     } else {
@@ -64,7 +67,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 fn private_cluster(config: &mut Config) -> anyhow::Result<Option<Cluster>> {
     let Some(folder) = config.private_database.clone() else { return Ok(None) };
     let data_dir = config.data_dir()?;
-    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let private = |folder: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    private(&data_dir).with_context(|| data_dir.display().to_string())?;
+    private(&folder).with_context(|| folder.display().to_string())?;
     let folder = folder.canonicalize()?;
     let_through(&data_dir, &folder)?;
     let cluster = Cluster::start(&folder).context("private database")?;

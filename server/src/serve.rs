@@ -141,7 +141,6 @@ macro_rules! limited {
     ($server:expr, $limits:expr) => {
         $server
             .max_decoding_message_size($limits.max_message_bytes)
-            .max_encoding_message_size($limits.max_message_bytes)
             .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
     };
 }

@@ -22,7 +22,7 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::auth::{Authenticator, LocalToken, LocalTokenError};
+use crate::auth::{self, Authenticator, LocalToken, LocalTokenError};
 use crate::background;
 use crate::config::{Config, ConfigError};
 use crate::infer::registry::Registry;
@@ -114,7 +114,7 @@ impl Server {
             write_whole(path, &address.to_string()).map_err(|source| io(path, source))?;
         }
         tracing::info!(%address, token = %local.path.display(), "serving");
-        tokio::spawn(announce_drain(health, drain.clone()));
+        tokio::spawn(announce(health, drain.clone()));
         let assembly = Assembly { routes, authenticator, drain: drain.clone() };
         let stop = drain.clone();
         let serving = tokio::spawn(async move {
@@ -213,10 +213,15 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// Tells load balancers as soon as the drain begins.
-async fn announce_drain(reporter: HealthReporter, drain: CancellationToken) {
+/// Tells load balancers of every service, and as soon as the drain begins.
+async fn announce(reporter: HealthReporter, drain: CancellationToken) {
+    for service in auth::services() {
+        reporter.set_service_status(service, ServingStatus::Serving).await;
+    }
     drain.cancelled().await;
-    reporter.set_service_status("", ServingStatus::NotServing).await;
+    for service in std::iter::once("").chain(auth::services()) {
+        reporter.set_service_status(service, ServingStatus::NotServing).await;
+    }
 }
 
 /// Readers see all of it or nothing.

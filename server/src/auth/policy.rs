@@ -110,6 +110,11 @@ pub fn access(path: &str) -> Option<Access> {
     methods.iter().find(|(name, _)| *name == method).map(|&(_, access)| access)
 }
 
+/// Every service in the table.
+pub fn services() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|(service, _)| *service)
+}
+
 /// Every RPC in the table, as its HTTP path.
 pub fn listed() -> impl Iterator<Item = (String, Access)> {
     TABLE.iter().flat_map(|(service, methods)| {

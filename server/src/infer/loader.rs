@@ -95,10 +95,16 @@ impl Loader {
                 }
             }
         }
-        self.registry.pin(&model.name, pinned);
+        // While the version that "latest" moves to is still loading, the one that answered so far goes on.
+        let loading = to_load.iter().any(|version| pinned == Some(version.version));
+        if !loading || self.registry.latest(&model.name).is_none() {
+            self.registry.pin(&model.name, pinned);
+        }
+        to_load.sort_by_key(|version| pinned != Some(version.version));
         for version in to_load {
             self.load(&model.name, version).await;
         }
+        self.registry.pin(&model.name, pinned);
     }
 
     async fn load(&self, name: &str, version: ServedVersion) {

@@ -60,9 +60,7 @@ impl Registry {
 
     /// Notes what "latest" is fixed to.
     pub fn pin(&self, name: &str, version: Option<u64>) {
-        if let Some(served) = self.write().get_mut(name) {
-            served.pinned = version;
-        }
+        self.write().entry(name.to_owned()).or_default().pinned = version;
     }
 
     /// Forgets names and versions that `keep` does not know.

@@ -71,9 +71,14 @@ impl ServedModelApi {
         }
     }
 
-    /// The answer to a change of what "latest" means, which holds on this server from now on.
+    /// The answer to a change of what "latest" means, which holds on this server from now on if the version is loaded, and
+    /// else once it is.
     fn moved(&self, model: ServedModel) -> Response<pb::ServedModel> {
-        self.registry.pin(&model.name, model.pinned.map(i64::unsigned_abs));
+        let pinned = model.pinned.map(i64::unsigned_abs);
+        let state = pinned.and_then(|version| self.registry.state(&model.name, version));
+        if matches!(state, Some(State::Ready(_))) {
+            self.registry.pin(&model.name, pinned);
+        }
         Response::new(self.to_proto(model))
     }
 

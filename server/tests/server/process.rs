@@ -1,5 +1,6 @@
 //! The program itself: its own database, its port file, its drain; and what holds for every call.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use dyadic_proto::inference as pb;
@@ -16,7 +17,7 @@ use crate::harness::{Harness, NORMALIZED};
 async fn the_program_brings_its_own_database_and_drains_on_sigterm() {
     let dir = tempfile::tempdir().unwrap();
     // As root the database runs as another user, who must be able to come here.
-    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o711)).unwrap();
     let path = |name: &str| dir.path().join(name);
     let mut program = Command::new(env!("CARGO_BIN_EXE_dyadic-server"))
         .args(["--listen", "127.0.0.1:0", "--data-dir"])
@@ -44,6 +45,8 @@ async fn the_program_brings_its_own_database_and_drains_on_sigterm() {
     let mut client = GrpcInferenceServiceClient::new(channel);
     assert!(client.server_ready(pb::ServerReadyRequest {}).await.unwrap().into_inner().ready);
     assert!(std::fs::read_to_string(path("data/database/url")).unwrap().starts_with("postgres"));
+    let mode = std::fs::metadata(path("data")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o066, 0, "{mode:o}");
     let pid = program.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     let status = tokio::time::timeout(Duration::from_secs(60), program.wait()).await.unwrap().unwrap();

@@ -1,5 +1,7 @@
 //! Versions of served names: loading by themselves, promote, rollback, download, and damage.
 
+use std::time::Duration;
+
 use dyadic_engine::testing::resnet20;
 use dyadic_proto::inference;
 use dyadic_proto::v1 as pb;
@@ -41,6 +43,32 @@ async fn promote_and_rollback_move_what_latest_means() {
     assert_eq!(got.versions.iter().map(|version| version.version).collect::<Vec<_>>(), [3, 2, 1]);
     assert_eq!(got.versions[0].accuracy, Some(0.75));
     assert!(got.versions.iter().all(|version| version.state() == pb::ServedState::Ready));
+}
+
+#[tokio::test]
+async fn the_old_latest_answers_until_the_new_one_is_loaded() {
+    let server = Harness::start_with(&["--loaded-versions", "1"]).await;
+    let mut hashes = Vec::new();
+    for version in 1..=2 {
+        server.publish("net", &resnet20(version, 2)).await;
+        server.until_ready("net", version).await;
+        hashes.push(latest(&server).await);
+    }
+    while state(&server, "1").await != "UNAVAILABLE" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.served().promote(pb::PromoteRequest { name: "net".into(), version: 1 }).await.unwrap();
+    // Never without an answer on the way.
+    while latest(&server).await != hashes[0] {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(state(&server, "2").await, "READY");
+}
+
+async fn state(server: &Harness, version: &str) -> String {
+    let index = inference::RepositoryIndexRequest::default();
+    let models = server.inference().repository_index(index).await.unwrap().into_inner().models;
+    models.into_iter().find(|model| model.version == version).unwrap().state
 }
 
 #[tokio::test]

@@ -232,6 +232,31 @@ async fn a_killed_worker_s_job_ends_with_the_same_bits_on_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_slept_through_its_lease_stops_and_leaves_no_trace() {
+    let bench = Bench::new().await;
+    let id = bench.submit(long()).await;
+    let sleeper = bench.worker("sleeper");
+    bench.until(id, "in training", in_training).await;
+    sleeper.signal("-STOP");
+    let _heir = bench.worker("heir");
+    let by_heir = |j: &Job| j.worker.as_deref() == Some("heir");
+    bench.until(id, "claimed by another", |j| by_heir(j) && j.state == JobState::Running).await;
+    sleeper.signal("-CONT");
+    let job = bench.until(id, "finished", |j| j.state == JobState::Succeeded).await;
+    assert!(by_heir(&job), "the one with the later fence publishes");
+    assert_eq!(job.artifact.0.expect("made").version, 1, "and nobody else does");
+
+    let log = bench.folder.path().join("sleeper.log");
+    let began = Instant::now();
+    while !fs::read_to_string(&log).expect("readable").contains("the lease is another's") {
+        assert!(began.elapsed() < Duration::from_secs(60), "the sleeper never noticed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let after = bench.job(id).await;
+    assert_eq!((after.state, after.fence), (JobState::Succeeded, job.fence));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drained_worker_gives_its_job_back_without_spending_an_attempt() {
     let bench = Bench::new().await;
     let id = bench.submit(long()).await;

@@ -42,7 +42,9 @@ pub(crate) async fn follow(
     after: u64,
     voice: Voice,
 ) -> Result<()> {
+    let job = connection.jobs().get(GetJobRequest { id: id.to_owned() }).await?.into_inner();
     let mut view = View::new(output, voice);
+    view.epochs_in_all = job.resolved.map_or(0, |spec| spec.epochs()).into();
     let advice = format!(
         "the job goes on; `dyadic job watch {id}` follows it again, `dyadic job cancel {id}` ends it"
     );
@@ -156,6 +158,8 @@ struct View {
     voice: Voice,
     bar: Option<ProgressBar>,
     epochs: Epochs,
+    /// 0 if it is not known.
+    epochs_in_all: u64,
     /// Where the current phase began: its name, moment and count.
     phase: Option<(String, Option<DateTime<Utc>>, u64)>,
     said: Option<Instant>,
@@ -171,6 +175,7 @@ impl View {
             voice,
             bar: None,
             epochs: Epochs::default(),
+            epochs_in_all: 0,
             phase: None,
             said: None,
             loss: f64::NAN,
@@ -247,6 +252,15 @@ impl View {
         if metric.name == "float/accuracy" {
             self.print(&format!("float accuracy {}", units::percent(metric.value)))?;
         }
+        // Epochs are told sooner than progress, which comes with the worker's heartbeat.
+        if metric.name == "epoch/train_loss"
+            && let (Some(bar), Some((phase, _, _))) = (&self.bar, &self.phase)
+            && phase == "train"
+            && let Some(done) =
+                bar.length().unwrap_or(0).saturating_mul(metric.step).checked_div(self.epochs_in_all)
+        {
+            bar.set_position(done.max(bar.position()));
+        }
         self.epochs.add(metric);
         self.flush_epochs(false)
     }
@@ -271,15 +285,20 @@ impl View {
         let left = self.left(p, at).map(|d| format!("  {} left", units::duration(d))).unwrap_or_default();
         let phase = safe(&p.phase);
         if self.output.live && !self.output.json {
+            let message = format!("{loss}{left}");
             let bar = self.bar.get_or_insert_with(|| {
-                let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr_with_hz(8));
-                bar.set_style(style("{prefix:<9} {bar:28.cyan/dim} {percent:>3} %{msg}"));
-                bar
+                let bar = ProgressBar::with_draw_target(
+                    Some(p.total.max(1)),
+                    ProgressDrawTarget::stderr_with_hz(8),
+                );
+                bar.with_style(style("{prefix:<9} {bar:28.cyan/dim} {percent:>3} %{msg}"))
+                    .with_prefix(phase.clone())
+                    .with_position(p.done)
             });
             bar.set_length(p.total.max(1));
-            bar.set_position(p.done);
             bar.set_prefix(phase);
-            bar.set_message(format!("{loss}{left}"));
+            bar.set_message(message);
+            bar.set_position(p.done);
             return Ok(());
         }
         let due = self.said.is_none_or(|t| t.elapsed() >= Duration::from_secs(10));

@@ -303,3 +303,112 @@ impl PartialEq for Item {
 }
 
 impl Eq for Item {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dyadic_engine::testing::resnet20;
+    use futures::FutureExt;
+
+    const SAMPLE: usize = 3 * 32 * 32;
+
+    fn batcher(max_queue: usize) -> Batcher {
+        let limits = BatcherLimits { model: "m".to_owned(), max_batch: 64, max_queue, threads: 1 };
+        Batcher::start(Engine::new(resnet20(1, 2)).unwrap(), limits, Arc::default()).unwrap()
+    }
+
+    fn work(batch: usize, rank: u64, max_wait: Duration) -> Work {
+        let samples = Samples::Floats(vec![0.25; batch * SAMPLE]);
+        Work { samples, batch, rank, max_wait, deadline: None }
+    }
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    /// Keeps the only thread busy with full batches for as long as the returned futures live.
+    fn busy(batcher: &Batcher) -> Vec<impl Future<Output = Result<Vec<f32>, InferError>>> {
+        let mut running: Vec<_> = (0..20).map(|_| Box::pin(batcher.run(work(64, 0, LONG)))).collect();
+        // Polled once, so that they are in the queue.
+        assert!(running.iter_mut().all(|run| run.as_mut().now_or_never().is_none()));
+        running
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_until_callers_go() {
+        let batcher = batcher(21);
+        let running = busy(&batcher);
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(batcher.run(work(1, 9, LONG)))).collect();
+        let refused =
+            futures::future::join_all(waiting.iter_mut().map(|run| async { run.now_or_never() })).await;
+        // One batch may be running by now, which leaves room for one more.
+        let full = |answer: &Option<_>| matches!(answer, Some(Err(InferError::QueueFull { limit: 21, .. })));
+        assert!(refused.iter().filter(|answer| full(answer)).count() >= 1);
+        drop((running, waiting));
+        assert_eq!(batcher.run(work(1, 9, LONG)).await.unwrap().len(), 10);
+    }
+
+    #[tokio::test]
+    async fn no_queue_means_no_answer() {
+        let refused = batcher(0).run(work(1, 1, LONG)).await;
+        assert!(matches!(refused, Err(InferError::QueueFull { limit: 0, .. })));
+    }
+
+    #[tokio::test]
+    async fn who_waits_too_long_is_not_run() {
+        let batcher = batcher(100);
+        let running = busy(&batcher);
+        let waited = batcher.run(work(1, 9, Duration::from_millis(1))).await;
+        assert!(matches!(waited, Err(InferError::QueueTimeout { .. })), "{waited:?}");
+        let deadline = Some(Instant::now() + Duration::from_millis(1));
+        let waited = batcher.run(Work { deadline, ..work(1, 9, LONG) }).await;
+        assert!(matches!(waited, Err(InferError::Deadline)), "{waited:?}");
+        drop(running);
+    }
+
+    #[tokio::test]
+    async fn the_most_urgent_runs_first_and_equals_in_their_order() {
+        let batcher = batcher(100);
+        let running = busy(&batcher);
+        let (sender, mut finished) = tokio::sync::mpsc::unbounded_channel();
+        let run = |name: &'static str, rank| {
+            let (sender, batcher) = (sender.clone(), &batcher);
+            // Full batches, so that each is run by itself.
+            async move {
+                batcher.run(work(64, rank, LONG)).await.unwrap();
+                sender.send(name).unwrap();
+            }
+        };
+        let mut runs: Vec<_> =
+            [run("late", 3), run("first", 1), run("second", 1), run("middle", 2)].map(Box::pin).into();
+        assert!(runs.iter_mut().all(|run| run.as_mut().now_or_never().is_none()));
+        drop(running);
+        futures::future::join_all(runs).await;
+        let mut order = Vec::new();
+        while let Ok(name) = finished.try_recv() {
+            order.push(name);
+        }
+        assert_eq!(order, ["first", "second", "middle", "late"]);
+    }
+
+    #[tokio::test]
+    async fn requests_that_share_a_batch_get_their_own_answers() {
+        let batcher = batcher(100);
+        let engine = Engine::new(resnet20(1, 2)).unwrap();
+        let running = busy(&batcher);
+        let inputs: Vec<Vec<f32>> = (0..5)
+            .map(|seed| (0..SAMPLE).map(|i| ((i * 7 + seed * 131) % 97) as f32 / 40.0 - 1.0).collect())
+            .collect();
+        let mut runs: Vec<_> = inputs
+            .iter()
+            .map(|input| {
+                Box::pin(batcher.run(Work { samples: Samples::Floats(input.clone()), ..work(1, 1, LONG) }))
+            })
+            .collect();
+        assert!(runs.iter_mut().all(|run| run.as_mut().now_or_never().is_none()));
+        drop(running);
+        for (input, answer) in inputs.iter().zip(futures::future::join_all(runs).await) {
+            let mut expected = vec![0.0; 10];
+            engine.run_f32(&mut engine.scratch(), input, 1, &mut expected).unwrap();
+            assert_eq!(answer.unwrap(), expected);
+        }
+    }
+}

@@ -122,3 +122,19 @@ async fn callers_without_a_token_get_the_role_that_was_chosen() {
     let mut jobs = dyadic_proto::v1::job_service_client::JobServiceClient::new(server.channel());
     assert_eq!(jobs.list(ListJobsRequest::default()).await.unwrap_err().code(), Code::PermissionDenied);
 }
+
+#[tokio::test]
+async fn tls_keeps_strangers_out() {
+    let fixture = |name: &str| format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (cert, key) = (fixture("test-only.crt"), fixture("test-only.key"));
+    let server = Harness::start_with(&["--tls-cert", &cert, "--tls-key", &key]).await;
+    let authority = tonic::transport::Certificate::from_pem(std::fs::read(cert).unwrap());
+    let tls = tonic::transport::ClientTlsConfig::new().ca_certificate(authority).domain_name("localhost");
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("https://{}", server.address())).unwrap();
+    let channel = endpoint.tls_config(tls).unwrap().connect().await.unwrap();
+    let mut client = GrpcInferenceServiceClient::new(channel);
+    assert!(client.server_live(pb::ServerLiveRequest {}).await.unwrap().into_inner().live);
+    // The harness's own channel speaks no TLS.
+    let mut plain = GrpcInferenceServiceClient::new(server.channel());
+    plain.server_live(pb::ServerLiveRequest {}).await.unwrap_err();
+}

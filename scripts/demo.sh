@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # The whole way of the data, once: a float ResNet-20 is pushed, queued, fine-tuned to ternary powers of two on CIFAR-10, published,
 # and served to NVIDIA's own client, with the accuracy that the job reported.
-#   EPOCHS=20         for the figure of docs/benchmarks.md (default 3)
+#   EPOCHS=20         for the figure of docs/benchmarks.md (default 2)
 #   TRAIN_LIMIT=5000  to train on fewer images
 #   KEEP=1            to leave the data folder in place
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 
-epochs=${EPOCHS:-3}
+epochs=${EPOCHS:-2}
 model=examples/models/resnet20-cifar10.onnx
 bin=${CARGO_TARGET_DIR:-target}/release
 started=$SECONDS

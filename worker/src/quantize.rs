@@ -16,7 +16,7 @@ use tch::{Cuda, Device, Kind};
 
 use crate::checkpoint::{Checkpoint, Origin};
 use crate::codebook::{Boundary, Method};
-use crate::data::{Dataset, Epoch};
+use crate::data::{Augment, Dataset, Epoch};
 use crate::error::WorkerError;
 use crate::evaluate::evaluate;
 use crate::export::Naming;
@@ -273,13 +273,17 @@ impl<'a> Run<'a> {
             shift_only: spec.requant == spec::Requant::Shift,
         };
         let order = Epoch::new(request.train.len(), spec.seed, u64::MAX);
+        // As training saw them: its statistics are what the weights were adapted to.
+        let augment = spec.augment.then_some(Augment { seed: spec.seed, epoch: u64::MAX });
         let count = recalibrate::images(&plan).min(request.train.len());
         let codes: Vec<_> = (0..count)
             .step_by(EVAL_BATCH)
             .map(|start| {
                 let indices: Vec<usize> =
                     (start..(start + EVAL_BATCH).min(count)).map(|i| order.index(i)).collect();
-                coder.batch(request.train, &indices, None, Place { device: Device::Cpu, kind: Kind::Float }).0
+                coder
+                    .batch(request.train, &indices, augment, Place { device: Device::Cpu, kind: Kind::Float })
+                    .0
             })
             .collect();
         let model = Arc::new(recalibrate::build(&plan, &mut state, &naming, &codes, observer)?);

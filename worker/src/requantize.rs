@@ -6,6 +6,10 @@
 
 /// Largest |multiplier|.
 const MULTIPLIER_MAX: f64 = 127.0;
+/// Largest power of two among the multipliers.
+const SHIFT_MULTIPLIER_MAX: f64 = 64.0;
+/// No code is this far from 0.
+const BEYOND: f64 = 512.0;
 /// Offsets beyond this many codes are cut.
 const OFFSET_LIMIT: f64 = (1u32 << 22) as f64;
 /// |t| stays below 2^15.
@@ -50,6 +54,7 @@ pub struct Channel {
 pub fn choose(target: &Target) -> Option<Channel> {
     let pre = (32 - target.bound.leading_zeros()).saturating_sub(T_BITS);
     let t_max = f64::from(target.bound >> pre) + if pre > 0 { 1.0 } else { 0.0 };
+    let target = &gentled(target, f64::from(1u32 << pre), t_max);
     let scale = target.scale * f64::from(1u32 << pre);
     let exact = (0..=31).rev().find_map(|shift| at_shift(target, pre, t_max, scale, shift));
     // A channel that lies far outside its output's range is saturated there whatever its sum: a bounded offset does.
@@ -57,6 +62,19 @@ pub fn choose(target: &Target) -> Option<Channel> {
         let offset = target.offset.clamp(-OFFSET_LIMIT, OFFSET_LIMIT);
         at_shift(&Target { offset, ..*target }, pre, t_max, scale, 0)
     })
+}
+
+/// A slope past the largest multiplier (a channel whose sum hardly varies) runs through the output's range between two
+/// neighbouring sums. The steepest slope there is does so too; it is laid through the value at the sum next to zero's.
+fn gentled(target: &Target, step: f64, t_max: f64) -> Target {
+    let scale = target.scale * step;
+    let steepest = if target.shift_only { SHIFT_MULTIPLIER_MAX } else { MULTIPLIER_MAX }.copysign(scale);
+    if scale.abs() <= steepest.abs() {
+        return *target;
+    }
+    let pivot = (-target.offset / scale).round().clamp(-t_max, t_max);
+    let value = (scale * pivot + target.offset).clamp(-BEYOND, BEYOND);
+    Target { scale: steepest / step, offset: value - steepest * pivot, ..*target }
 }
 
 /// The integers at a given last shift, if they keep the ranges.
@@ -160,6 +178,28 @@ mod tests {
                 / f64::from(1u32 << channel.pre);
             let ratio = effective / target.scale;
             assert!((0.70..1.42).contains(&ratio), "scale {} became {effective}", target.scale);
+        }
+    }
+
+    #[test]
+    fn a_sum_that_hardly_varies_keeps_its_place() {
+        for shift_only in [false, true] {
+            for (scale, bound) in [(3e6, 5610), (-700.0, 300), (130.0, 30_000), (3e6, 0)] {
+                for (mean, code) in [(28.0, 5.0), (-13.0, 40.0), (0.0, 0.0)] {
+                    let (mean, bound): (f64, u32) = if bound == 0 { (0.0, 0) } else { (mean, bound) };
+                    let offset = code - scale * mean;
+                    let target = Target { scale, offset, bound, residual: None, shift_only };
+                    let channel = choose(&target).expect("representable");
+                    for acc in mean as i32 - 3..=mean as i32 + 3 {
+                        let exact = (f64::from(acc) * scale + offset).clamp(0.0, 63.0);
+                        let got = f64::from(apply(channel, acc, 0).clamp(0, 63));
+                        assert!(
+                            (got - exact).abs() < 0.51,
+                            "{target:?} {channel:?} acc {acc}: {got} for {exact}"
+                        );
+                    }
+                }
+            }
         }
     }
 

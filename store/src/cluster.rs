@@ -12,6 +12,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// Unprivileged users that a cluster may run as when we are root, in order of preference.
 const USERS: [&str; 2] = ["postgres", "nobody"];
 /// How long a start may take.
@@ -133,8 +135,8 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         // SIGINT is PostgreSQL's fast shutdown: open transactions are rolled back, the disk is left clean.
-        let pid = self.server.id().to_string();
-        let asked = Command::new("kill").args(["-INT", &pid]).status().is_ok_and(|s| s.success());
+        let server = i32::try_from(self.server.id()).ok().and_then(Pid::from_raw);
+        let asked = server.is_some_and(|pid| kill_process(pid, Signal::INT).is_ok());
         let began = Instant::now();
         while asked && began.elapsed() < STOP_LIMIT {
             if !matches!(self.server.try_wait(), Ok(None)) {

@@ -11,6 +11,7 @@ use dyadic_store::job::{Job, JobState, NewJob};
 use dyadic_store::queue::Reaper;
 use dyadic_store::registry::{ModelFile, NewDataset, NewModel};
 use dyadic_store::spec::{JobSpec, Method, Precision};
+use rustix::process::{Pid, Signal, kill_process};
 use uuid::Uuid;
 
 const LEASE_SECS: u64 = 2;
@@ -36,9 +37,9 @@ impl Drop for Worker {
 }
 
 impl Worker {
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([name, &self.0.id().to_string()]).status();
-        assert!(sent.is_ok_and(|s| s.success()));
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).expect("a process number");
+        kill_process(pid, signal).expect("the process is ours");
     }
 
     /// Waits for the process to end by itself.
@@ -216,7 +217,7 @@ async fn a_killed_worker_s_job_ends_with_the_same_bits_on_another() {
 
     let disturbed = bench.submit(long()).await;
     let before = bench.until(disturbed, "in training", in_training).await;
-    first.signal("-KILL");
+    first.signal(Signal::KILL);
     drop(first);
     let _second = bench.worker("second");
     let after = bench.until(disturbed, "resumed", |j| j.state == JobState::Succeeded).await;
@@ -237,11 +238,11 @@ async fn a_worker_that_slept_through_its_lease_stops_and_leaves_no_trace() {
     let id = bench.submit(long()).await;
     let sleeper = bench.worker("sleeper");
     bench.until(id, "in training", in_training).await;
-    sleeper.signal("-STOP");
+    sleeper.signal(Signal::STOP);
     let _heir = bench.worker("heir");
     let by_heir = |j: &Job| j.worker.as_deref() == Some("heir");
     bench.until(id, "claimed by another", |j| by_heir(j) && j.state == JobState::Running).await;
-    sleeper.signal("-CONT");
+    sleeper.signal(Signal::CONT);
     let job = bench.until(id, "finished", |j| j.state == JobState::Succeeded).await;
     assert!(by_heir(&job), "the one with the later fence publishes");
     assert_eq!(job.artifact.0.expect("made").version, 1, "and nobody else does");
@@ -262,7 +263,7 @@ async fn a_drained_worker_gives_its_job_back_without_spending_an_attempt() {
     let id = bench.submit(long()).await;
     let mut worker = bench.worker("drained");
     bench.until(id, "in training", in_training).await;
-    worker.signal("-TERM");
+    worker.signal(Signal::TERM);
     assert!(worker.ended(), "a drain ends the process in good order");
     let job = bench.job(id).await;
     assert_eq!((job.state, job.attempts, job.stalls), (JobState::Queued, 0, 0));

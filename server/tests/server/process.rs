@@ -47,8 +47,8 @@ async fn the_program_brings_its_own_database_and_drains_on_sigterm() {
     assert!(std::fs::read_to_string(path("data/database/url")).unwrap().starts_with("postgres"));
     let mode = std::fs::metadata(path("data")).unwrap().permissions().mode();
     assert_eq!(mode & 0o066, 0, "{mode:o}");
-    let pid = program.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    let pid = rustix::process::Pid::from_raw(program.id().unwrap().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let status = tokio::time::timeout(Duration::from_secs(60), program.wait()).await.unwrap().unwrap();
     assert!(status.success(), "{status}");
 }

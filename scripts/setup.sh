@@ -39,7 +39,7 @@ packages() {
         return
     }
     local missing=() name
-    for name in build-essential pkg-config ca-certificates curl git procps python3 python3-venv python3-pip postgresql; do
+    for name in build-essential pkg-config ca-certificates curl git python3 python3-venv python3-pip postgresql; do
         dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
     done
     [ ${#missing[@]} = 0 ] && return

@@ -19,7 +19,7 @@ esac
 
 RUSTUP_VERSION=1.28.2
 RUSTUP_SHA256=20a06e644b0d9bd2fbdbfd52d42540bdde820ea7df86e92e533c073da0cdd43c
-RUST_MINIMUM=1.88
+RUST_MINIMUM=1.89
 RUST_VERSION=1.95.0
 
 say() { printf '%s\n' "setup: $*"; }

@@ -9,6 +9,8 @@ pub(crate) mod elementwise;
 pub(crate) mod generic;
 pub(crate) mod pool;
 pub(crate) mod requantize;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86;
 
 use codes::{Codes, CodesMut};
 
@@ -34,8 +36,17 @@ pub(crate) struct ConvLayer<'m> {
     pub(crate) conv: &'m Conv,
     /// Shape of the input.
     pub(crate) input: Shape,
+    /// Whether the input's codes are signed.
+    pub(crate) signed: bool,
     /// Shape of the output, and of the residual operand.
     pub(crate) output: Shape,
+}
+
+impl ConvLayer<'_> {
+    /// Whether there is one filter for each channel.
+    pub(crate) fn is_depthwise(&self) -> bool {
+        self.conv.groups == self.input.c && self.input.c == self.output.c
+    }
 }
 
 /// A convolution ready to run.
@@ -54,12 +65,18 @@ pub(crate) struct WorkspaceSize {
     pub(crate) words: usize,
     /// 32-bit elements.
     pub(crate) sums: usize,
+    /// Lines of 64 bytes.
+    pub(crate) lines: usize,
 }
 
 impl WorkspaceSize {
     /// Enough for both.
     pub(crate) fn max(self, other: Self) -> Self {
-        WorkspaceSize { words: self.words.max(other.words), sums: self.sums.max(other.sums) }
+        WorkspaceSize {
+            words: self.words.max(other.words),
+            sums: self.sums.max(other.sums),
+            lines: self.lines.max(other.lines),
+        }
     }
 }
 
@@ -70,11 +87,31 @@ pub(crate) struct Workspace {
     pub(crate) words: Vec<i16>,
     /// 32-bit elements.
     pub(crate) sums: Vec<i32>,
+    /// Lines of 64 bytes.
+    pub(crate) lines: Vec<Line>,
+}
+
+/// 64 bytes that lie in one cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub(crate) [u8; 64]);
+
+impl Default for Line {
+    fn default() -> Self {
+        Line([0; 64])
+    }
 }
 
 /// Every kernel that this CPU can run, the best first; the portable one is always the last.
 pub(crate) fn available() -> Vec<Box<dyn Kernel>> {
-    [boxed::<generic::Generic>()].into_iter().flatten().collect()
+    [
+        #[cfg(target_arch = "x86_64")]
+        boxed::<x86::avx512::Avx512>(),
+        boxed::<generic::Generic>(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn boxed<K: Kernel + 'static>() -> Option<Box<dyn Kernel>> {

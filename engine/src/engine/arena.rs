@@ -69,7 +69,10 @@ impl Size {
     /// Size in bytes.
     pub(super) fn bytes(&self) -> usize {
         let [bytes, words, sums] = self.arenas;
-        bytes + 2 * (words + self.workspace.words) + 4 * (sums + self.workspace.sums)
+        bytes
+            + 2 * (words + self.workspace.words)
+            + 4 * (sums + self.workspace.sums)
+            + 64 * self.workspace.lines
     }
 }
 
@@ -81,6 +84,7 @@ impl Scratch {
         grow(&mut self.sums, size.arenas[2]);
         grow(&mut self.workspace.words, size.workspace.words);
         grow(&mut self.workspace.sums, size.workspace.sums);
+        grow(&mut self.workspace.lines, size.workspace.lines);
     }
 
     /// A tensor's codes.

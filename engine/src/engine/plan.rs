@@ -77,7 +77,12 @@ fn action(model: &Model, node: &Node, kernel: &dyn Kernel) -> Action {
     let x = model.tensor(node.inputs[0]);
     let geometry = |window| Geometry { window, input: x.shape, output };
     match &node.op {
-        Op::Conv(conv) => Action::Conv(kernel.prepare(&ConvLayer { conv, input: x.shape, output })),
+        Op::Conv(conv) => Action::Conv(kernel.prepare(&ConvLayer {
+            conv,
+            input: x.shape,
+            signed: x.format.range().0 < 0,
+            output,
+        })),
         Op::Add(add) => Action::Add(*add),
         Op::Affine(rule) => Action::Affine(Rule::new(rule)),
         Op::MaxPool(window) => Action::MaxPool(geometry(*window)),

@@ -27,6 +27,6 @@ impl Kernel for Generic {
     }
 
     fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv> {
-        if Depthwise::fits(layer) { Box::new(Depthwise::new(layer)) } else { Box::new(Blocked::new(layer)) }
+        if layer.is_depthwise() { Box::new(Depthwise::new(layer)) } else { Box::new(Blocked::new(layer)) }
     }
 }

@@ -113,7 +113,7 @@ impl PreparedConv for Blocked {
             Patch::InPlace { .. } => 0,
             Patch::Gathered(length) => PIXELS * length,
         };
-        WorkspaceSize { words: self.padded.len() + patches, sums: PIXELS * self.filters }
+        WorkspaceSize { words: self.padded.len() + patches, sums: PIXELS * self.filters, lines: 0 }
     }
 
     fn run(&self, x: Codes, residual: Option<Codes>, mut out: CodesMut, workspace: &mut Workspace) {

@@ -21,11 +21,6 @@ pub(super) struct Depthwise {
 }
 
 impl Depthwise {
-    /// Whether a layer has one filter for each channel.
-    pub(super) fn fits(layer: &ConvLayer) -> bool {
-        layer.conv.groups == layer.input.c && layer.input.c == layer.output.c
-    }
-
     /// Lays a layer out.
     pub(super) fn new(layer: &ConvLayer) -> Self {
         let padded = Padded::new(layer);
@@ -66,7 +61,7 @@ fn eight(words: &[i16]) -> [i16; LANES] {
 
 impl PreparedConv for Depthwise {
     fn workspace(&self) -> WorkspaceSize {
-        WorkspaceSize { words: self.padded.len() + LANES, sums: self.padded.channels() + LANES }
+        WorkspaceSize { words: self.padded.len() + LANES, sums: self.padded.channels() + LANES, lines: 0 }
     }
 
     fn run(&self, x: Codes, residual: Option<Codes>, mut out: CodesMut, workspace: &mut Workspace) {

@@ -1,0 +1,9 @@
+//! Kernels for x86-64: one file a kind of matrix kernel, and what they share.
+//!
+//! [`source`] lays the input out, [`panels`] the weights, [`finish`] the numbers of the epilogue; [`direct`] drives them.
+
+pub(crate) mod avx512;
+mod direct;
+mod finish;
+pub(crate) mod panels;
+mod source;

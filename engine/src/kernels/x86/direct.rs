@@ -1,0 +1,134 @@
+//! Convolutions as sums of matrix products over the runs of the patches, for any kind of matrix kernel.
+#![expect(unsafe_code, reason = "matrix kernels read and write through pointers")]
+
+use super::finish::{Finish, Residual, Target};
+use super::panels::{Line, Panels};
+use super::source::{Demands, Segments, Source};
+use crate::kernels::codes::{Codes, CodesMut};
+use crate::kernels::{ConvLayer, PreparedConv, Workspace, WorkspaceSize};
+
+/// A kind of matrix kernel. Holding a value proves that this CPU has it.
+pub(super) trait Matrix: Copy + Send + Sync + 'static {
+    /// How it reads its input.
+    const DEMANDS: Demands;
+
+    /// How many panels to take at once, where `left` are left.
+    fn panels(left: usize) -> usize;
+
+    /// Unpacks a panel; see [`Panels::get`].
+    fn unpack(self, packed: &[Line], table: &Line, steps: &mut [Line]);
+
+    /// Computes and finishes the pixels of one segment by the panels of a task.
+    ///
+    /// # Safety
+    /// From `input` on, everything that the task's source may read must be there; the task's targets must have room
+    /// for the segment's real pixels from `pixel` on.
+    unsafe fn segment(self, task: &Task, input: *const u8, pixel: usize);
+}
+
+/// What a segment is multiplied with, and what becomes of the sums.
+pub(super) struct Task<'a> {
+    /// Byte offsets of a patch's pieces of [`Demands::depth`] bytes.
+    pub(super) pieces: &'a [usize],
+    pub(super) pixel_step: usize,
+    pub(super) segments: Segments,
+    /// `count` panels, one after the other.
+    pub(super) panels: &'a [Line],
+    /// The first panel's number.
+    pub(super) first: usize,
+    pub(super) count: usize,
+    pub(super) finish: &'a Finish,
+    pub(super) residual: Residual,
+    pub(super) target: Target,
+}
+
+/// A convolution for one kind of matrix kernel.
+pub(super) struct Direct<M> {
+    matrix: M,
+    source: Source,
+    pieces: Vec<usize>,
+    groups: usize,
+    /// Channels of a group.
+    channels: usize,
+    panels: Panels,
+    finish: Finish,
+}
+
+impl<M: Matrix> Direct<M> {
+    /// Packs a layer.
+    pub(super) fn new(matrix: M, layer: &ConvLayer) -> Self {
+        let conv = layer.conv;
+        let source = Source::new(layer, M::DEMANDS);
+        let (groups, filters) = (conv.groups as usize, layer.output.c as usize);
+        let depth = M::DEMANDS.depth;
+        let pieces = source.runs().iter().flat_map(|run| (run.offset..run.offset + run.len).step_by(depth));
+        let offsets = if layer.signed { offsets(layer) } else { Vec::new() };
+        Direct {
+            matrix,
+            pieces: pieces.collect(),
+            groups,
+            channels: layer.input.c as usize / groups,
+            panels: Panels::new(&conv.weights, groups, filters / groups, source.runs(), M::DEMANDS),
+            finish: Finish::new(&conv.epilogue, groups, filters, &offsets),
+            source,
+        }
+    }
+
+    fn most_panels(&self) -> usize {
+        M::panels(self.panels.blocks())
+    }
+}
+
+/// `−128 · Σ level` of each filter.
+pub(super) fn offsets(layer: &ConvLayer) -> Vec<i32> {
+    let filters = layer.output.c as usize;
+    let per_filter = layer.conv.weights.codes.len() / filters;
+    let sum = |filter: usize| -> i32 {
+        (0..per_filter).map(|index| layer.conv.weights.level(filter, index, per_filter)).sum()
+    };
+    (0..filters).map(|filter| -128 * sum(filter)).collect()
+}
+
+impl<M: Matrix> PreparedConv for Direct<M> {
+    fn workspace(&self) -> WorkspaceSize {
+        let lines = self.source.len() / 64 + self.panels.space(self.most_panels());
+        WorkspaceSize { lines, ..WorkspaceSize::default() }
+    }
+
+    fn run(&self, x: Codes, residual: Option<Codes>, mut out: CodesMut, workspace: &mut Workspace) {
+        let (copy, space) = workspace.lines.split_at_mut(self.source.len() / 64);
+        let input = self.source.fill(x, Line::bytes_mut(copy));
+        let segments = *self.source.segments();
+        let (residual, target) = (Residual::new(residual), Target::new(&mut out));
+        for group in 0..self.groups {
+            let mut block = 0;
+            while block < self.panels.blocks() {
+                let count = M::panels(self.panels.blocks() - block);
+                let first = group * self.panels.blocks() + block;
+                let panels = self.panels.get(first, count, space, |packed, table, steps| {
+                    self.matrix.unpack(packed, table, steps);
+                });
+                let task = Task {
+                    pieces: &self.pieces,
+                    pixel_step: self.source.pixel_step(),
+                    segments,
+                    panels,
+                    first,
+                    count,
+                    finish: &self.finish,
+                    residual,
+                    target,
+                };
+                for segment in 0..segments.count {
+                    let from = group * self.channels + segment * segments.input_step;
+                    // SAFETY: `Source` has laid the segments out inside the input (or its copy, with what is read
+                    // behind it), and the output has a code for every real pixel and filter.
+                    unsafe {
+                        self.matrix.segment(&task, input.as_ptr().add(from), segment * segments.output_step)
+                    };
+                }
+                block += count;
+            }
+        }
+    }
+}

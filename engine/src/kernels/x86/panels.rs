@@ -1,0 +1,143 @@
+//! Weights as matrix kernels read them.
+//!
+//! A *panel* holds sixteen filters. Its *steps* are four weights of each: `[step][filter][4]`, 64 bytes. Every run of a
+//! patch is filled up to whole steps (or more, as the kernel demands) with zero weights. Two-bit weights of large layers
+//! stay packed, four steps in 64 bytes, and are unpacked a few panels at a time, just before they are used: reading
+//! them from far memory takes longer than unpacking.
+
+use super::source::{Demands, Run};
+pub(super) use crate::kernels::Line;
+use crate::model::Weights;
+
+/// Filters of a panel.
+pub(super) const FILTERS: usize = 16;
+/// Bytes of a step.
+pub(super) const STEP: usize = 64;
+/// Layers with more weights than this stay packed if they can.
+const PACKED_FROM: usize = 128 * 1024;
+
+/// All panels of a layer.
+#[derive(Debug)]
+pub(super) struct Panels {
+    lines: Vec<Line>,
+    /// Four levels a filter, sixteen filters a panel, where the weights are packed.
+    tables: Option<Vec<Line>>,
+    /// Steps of a panel; a multiple of four where packed.
+    steps: usize,
+    /// Panels of a group.
+    blocks: usize,
+}
+
+impl Panels {
+    /// Packs `groups` groups of `filters` filters, whose patches are `runs`.
+    pub(super) fn new(
+        weights: &Weights,
+        groups: usize,
+        filters: usize,
+        runs: &[Run],
+        demands: Demands,
+    ) -> Self {
+        let blocks = filters.div_ceil(FILTERS);
+        let steps = runs.iter().map(|run| run.len.next_multiple_of(demands.depth) / 4).sum();
+        // Missing weights need a zero level, which a packed filter may lack.
+        let whole = runs.iter().all(|run| run.len.is_multiple_of(demands.depth.max(16)));
+        let packed = weights.bits == 2 && whole && weights.codes.len() > PACKED_FROM;
+        let mut panels = Panels {
+            lines: vec![Line([0; STEP]); groups * blocks * if packed { steps / 4 } else { steps }],
+            tables: packed.then(|| vec![Line([0; STEP]); groups * blocks]),
+            steps,
+            blocks,
+        };
+        for filter in 0..groups * filters {
+            let (group, within) = (filter / filters, filter % filters);
+            panels.place(
+                weights,
+                filter,
+                group * blocks + within / FILTERS,
+                within % FILTERS * 4,
+                runs,
+                demands,
+            );
+        }
+        panels
+    }
+
+    /// Lays one filter down as four bytes a step, from byte `lane` on.
+    fn place(
+        &mut self,
+        weights: &Weights,
+        filter: usize,
+        panel: usize,
+        lane: usize,
+        runs: &[Run],
+        demands: Demands,
+    ) {
+        let per_filter = runs.iter().map(|run| run.len).sum::<usize>();
+        let codes = &weights.codes[filter * per_filter..][..per_filter];
+        let table =
+            (weights.bits < 8).then(|| &weights.tables[filter << weights.bits..][..1 << weights.bits]);
+        if let Some(tables) = &mut self.tables {
+            let levels = table.expect("packed weights have tables").iter().map(|&level| level as u8);
+            tables[panel].0[lane..lane + 4].iter_mut().zip(levels).for_each(|(t, level)| *t = level);
+            let lines = &mut self.lines[panel * self.steps / 4..][..self.steps / 4];
+            for (line, codes) in lines.iter_mut().zip(codes.as_chunks::<16>().0) {
+                for (step, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
+                    let target = &mut line.0[lane..lane + 4];
+                    target.iter_mut().zip(codes).for_each(|(t, code)| *t |= code << (2 * step));
+                }
+            }
+            return;
+        }
+        let mut lines = self.lines[panel * self.steps..][..self.steps].iter_mut();
+        let mut rest = codes;
+        for run in runs {
+            let (codes, later) = rest.split_at(run.len);
+            rest = later;
+            let of_run = lines.by_ref().take(run.len.next_multiple_of(demands.depth) / 4);
+            for (line, codes) in of_run.zip(codes.chunks(4)) {
+                let target = &mut line.0[lane..lane + 4];
+                for (t, &code) in target.iter_mut().zip(codes) {
+                    *t = table.map_or(code, |table| table[usize::from(code)] as u8);
+                }
+            }
+        }
+    }
+
+    /// Panels of a group.
+    pub(super) fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Lines that [`Panels::get`] needs for this many panels.
+    pub(super) fn space(&self, panels: usize) -> usize {
+        if self.tables.is_some() { panels * self.steps } else { 0 }
+    }
+
+    /// `count` panels one after the other, from `first` on (counted over all groups): as they are, or unpacked into
+    /// `space` by `unpack(packed line, levels of the sixteen filters, four steps)`.
+    pub(super) fn get<'a>(
+        &'a self,
+        first: usize,
+        count: usize,
+        space: &'a mut [Line],
+        unpack: impl Fn(&[Line], &Line, &mut [Line]),
+    ) -> &'a [Line] {
+        let Some(tables) = &self.tables else {
+            return &self.lines[first * self.steps..(first + count) * self.steps];
+        };
+        let of_panel = self.steps / 4;
+        for (panel, target) in (first..first + count).zip(space.chunks_exact_mut(self.steps)) {
+            unpack(&self.lines[panel * of_panel..(panel + 1) * of_panel], &tables[panel], target);
+        }
+        &space[..count * self.steps]
+    }
+}
+
+impl Line {
+    /// Lines as bytes.
+    #[expect(unsafe_code, reason = "a line is an array of bytes")]
+    pub(crate) fn bytes_mut(lines: &mut [Line]) -> &mut [u8] {
+        // SAFETY: a line is 64 bytes without padding, and every byte is valid.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines)) }
+    }
+}

@@ -1,0 +1,157 @@
+//! The input of a convolution as matrix kernels read it: bytes, unsigned, padding included.
+//!
+//! Every output pixel's patch is the same list of *runs*, stretches of bytes at fixed distances from the patch's
+//! beginning. The patches of neighbouring pixels begin [`Source::pixel_step`] bytes apart, within a *segment*: a row of
+//! output pixels, or (where the stride is 1) all rows at once, with pixels between them that are computed and dropped.
+//! Signed codes are read with 128 added to them.
+
+use crate::kernels::ConvLayer;
+use crate::kernels::codes::Codes;
+use crate::model::{Shape, Window};
+
+/// What a kind of matrix kernel asks of its input.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Demands {
+    /// Bytes of a run are read in multiples of this.
+    pub(super) depth: usize,
+    /// Pixels of a segment are read in multiples of this.
+    pub(super) pixels: usize,
+}
+
+/// A stretch of a patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// From the patch's beginning, bytes.
+    pub(super) offset: usize,
+    /// Length, bytes.
+    pub(super) len: usize,
+}
+
+/// Pixels that lie at one distance from each other in the input. Of every `pitch` pixels the first `width` are real.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segments {
+    /// How many there are.
+    pub(super) count: usize,
+    /// From one segment's input to the next, bytes.
+    pub(super) input_step: usize,
+    /// From one segment's output to the next, pixels.
+    pub(super) output_step: usize,
+    /// Pixels of each, dropped ones included.
+    pub(super) pixels: usize,
+    /// Real pixels of a row.
+    pub(super) width: usize,
+    /// Pixels of a row with those that are dropped.
+    pub(super) pitch: usize,
+}
+
+/// Where everything lies.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    window: Window,
+    input: Shape,
+    in_place: bool,
+    signed: bool,
+    /// Pixels of a padded row.
+    pitch: usize,
+    /// Bytes of the padded copy with what may be read behind it; 0 if the input is read in place.
+    len: usize,
+    runs: Vec<Run>,
+    segments: Segments,
+    pixel_step: usize,
+}
+
+impl Source {
+    /// The source of a layer, for kernels with these demands.
+    pub(super) fn new(layer: &ConvLayer, demands: Demands) -> Self {
+        let (window, input) = (layer.conv.window, layer.input);
+        let [top, left, bottom, right] = window.padding.map(|side| side as usize);
+        let pitch = input.w as usize + left + right;
+        let channels = input.c as usize;
+        let pixel_step = window.stride[1] as usize * channels;
+        let runs = runs(&window, layer.conv.groups as usize, channels, pitch);
+        let segments = segments(layer, pitch, demands);
+        let padded = window.padding.iter().any(|&side| side > 0);
+        let whole = runs.iter().all(|run| run.len.is_multiple_of(demands.depth));
+        let in_place = !padded && !layer.signed && whole && segments.pixels >= demands.pixels;
+        let copy = (input.h as usize + top + bottom) * pitch * channels;
+        let behind = demands.depth + 2 * demands.pixels * pixel_step;
+        let len = if in_place { 0 } else { (copy + behind).next_multiple_of(64) };
+        Source { window, input, in_place, signed: layer.signed, pitch, len, runs, segments, pixel_step }
+    }
+
+    /// Bytes that [`Source::fill`] needs.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The runs of a patch, in the order of the weights.
+    pub(super) fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// The segments.
+    pub(super) fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// From one pixel's patch to the next, bytes.
+    pub(super) fn pixel_step(&self) -> usize {
+        self.pixel_step
+    }
+
+    /// The bytes to read: `x` itself, or its padded copy in `space`, which has [`Source::len`] bytes.
+    pub(super) fn fill<'a>(&self, x: Codes<'a>, space: &'a mut [u8]) -> &'a [u8] {
+        let (Codes::Unsigned(codes) | Codes::Signed(codes)) = x else {
+            unreachable!("the check lets convolutions read codes of at most 8 bits only");
+        };
+        if self.in_place {
+            return codes;
+        }
+        let zero = if self.signed { 0x80 } else { 0 };
+        let channels = self.input.c as usize;
+        let line = self.pitch * channels;
+        let row = self.input.w as usize * channels;
+        let [top, left, ..] = self.window.padding.map(|side| side as usize);
+        let (above, rest) = space.split_at_mut(top * line);
+        above.fill(zero);
+        let (middle, below) = rest.split_at_mut(self.input.h as usize * line);
+        below.fill(zero);
+        let left = left * channels;
+        for (target, codes) in middle.chunks_exact_mut(line).zip(codes.chunks_exact(row)) {
+            target[..left].fill(zero);
+            target[left + row..].fill(zero);
+            let target = &mut target[left..left + row];
+            if self.signed {
+                target.iter_mut().zip(codes).for_each(|(t, &code)| *t = code ^ 0x80);
+            } else {
+                target.copy_from_slice(codes);
+            }
+        }
+        space
+    }
+}
+
+/// Kernel rows where their columns lie side by side, single taps otherwise.
+fn runs(window: &Window, groups: usize, channels: usize, pitch: usize) -> Vec<Run> {
+    let [rows, columns] = window.kernel.map(|side| side as usize);
+    let [down, right] = window.dilation.map(|step| step as usize);
+    let of_group = channels / groups;
+    let joined = groups == 1 && (right == 1 || columns == 1);
+    let (taps, len) = if joined { (1, columns * channels) } else { (columns, of_group) };
+    let offset = |row: usize, tap: usize| (row * down * pitch + tap * right) * channels;
+    (0..rows).flat_map(|row| (0..taps).map(move |tap| Run { offset: offset(row, tap), len })).collect()
+}
+
+/// All pixels at once where that wastes less than row by row.
+fn segments(layer: &ConvLayer, pitch: usize, demands: Demands) -> Segments {
+    let (window, channels) = (&layer.conv.window, layer.input.c as usize);
+    let (height, width) = (layer.output.h as usize, layer.output.w as usize);
+    let at_once = (height - 1) * pitch + width;
+    let by_rows = height * width.next_multiple_of(demands.pixels);
+    let down = window.stride[0] as usize;
+    if window.stride == [1, 1] && (pitch == width || at_once < by_rows) {
+        return Segments { count: 1, input_step: 0, output_step: 0, pixels: at_once, width, pitch };
+    }
+    let input_step = down * pitch * channels;
+    Segments { count: height, input_step, output_step: width, pixels: width, width, pitch: width }
+}

@@ -2,6 +2,7 @@
 //!
 //! [`source`] lays the input out, [`panels`] the weights, [`finish`] the numbers of the epilogue; [`direct`] drives them.
 
+pub(crate) mod amx;
 pub(crate) mod avx512;
 mod direct;
 mod finish;

@@ -18,6 +18,12 @@ pub(super) trait Matrix: Copy + Send + Sync + 'static {
     /// Unpacks a panel; see [`Panels::get`].
     fn unpack(self, packed: &[Line], table: &Line, steps: &mut [Line]);
 
+    /// Makes the CPU ready for segments.
+    fn begin(self) {}
+
+    /// Gives back what [`Matrix::begin`] took.
+    fn end(self) {}
+
     /// Computes and finishes the pixels of one segment by the panels of a task.
     ///
     /// # Safety
@@ -100,6 +106,7 @@ impl<M: Matrix> PreparedConv for Direct<M> {
         let input = self.source.fill(x, Line::bytes_mut(copy));
         let segments = *self.source.segments();
         let (residual, target) = (Residual::new(residual), Target::new(&mut out));
+        self.matrix.begin();
         for group in 0..self.groups {
             let mut block = 0;
             while block < self.panels.blocks() {
@@ -130,5 +137,6 @@ impl<M: Matrix> PreparedConv for Direct<M> {
                 block += count;
             }
         }
+        self.matrix.end();
     }
 }

@@ -88,13 +88,13 @@ impl Panels {
             }
             return;
         }
-        let mut lines = self.lines[panel * self.steps..][..self.steps].iter_mut();
+        let mut lines = &mut self.lines[panel * self.steps..][..self.steps];
         let mut rest = codes;
         for run in runs {
-            let (codes, later) = rest.split_at(run.len);
-            rest = later;
-            let of_run = lines.by_ref().take(run.len.next_multiple_of(demands.depth) / 4);
-            for (line, codes) in of_run.zip(codes.chunks(4)) {
+            let (codes, later_codes) = rest.split_at(run.len);
+            let (of_run, later_lines) = lines.split_at_mut(run.len.next_multiple_of(demands.depth) / 4);
+            (rest, lines) = (later_codes, later_lines);
+            for (line, codes) in of_run.iter_mut().zip(codes.chunks(4)) {
                 let target = &mut line.0[lane..lane + 4];
                 for (t, &code) in target.iter_mut().zip(codes) {
                     *t = table.map_or(code, |table| table[usize::from(code)] as u8);

@@ -6,12 +6,14 @@
 mod arena;
 mod batch;
 mod plan;
+mod profile;
 mod run;
 
 use std::sync::Arc;
 
 pub use arena::Scratch;
 pub use batch::{Job, Samples};
+pub use profile::StepProfile;
 
 use crate::certificate::{Certificate, Mismatch, Report};
 use crate::check::ModelError;
@@ -43,6 +45,14 @@ pub enum EngineError {
     Memory {
         /// Bytes that the plan came to.
         needed: usize,
+    },
+    /// No kernel of that name runs on this CPU.
+    #[error("no kernel named {name} runs on this CPU; these do: {}", .available.join(", "))]
+    Kernel {
+        /// The name that was asked for.
+        name: String,
+        /// The kernels that this CPU can run, the best first.
+        available: Vec<&'static str>,
     },
 }
 
@@ -101,6 +111,18 @@ impl Engine {
         model.check()?;
         let kernel = kernels::available().swap_remove(0);
         Self::with_kernel(model, kernel)
+    }
+
+    /// As [`Engine::new`], on the kernel of that name.
+    pub fn on_kernel(model: impl Into<Arc<Model>>, name: &str) -> Result<Self, EngineError> {
+        let model = model.into();
+        model.check()?;
+        let kernels = kernels::available();
+        let available = kernels.iter().map(|kernel| kernel.name()).collect();
+        match kernels.into_iter().find(|kernel| kernel.name() == name) {
+            Some(kernel) => Self::with_kernel(model, kernel),
+            None => Err(EngineError::Kernel { name: name.to_owned(), available }),
+        }
     }
 
     /// One engine for each kernel that this CPU can run, the best first: for tests that compare them.

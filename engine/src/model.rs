@@ -254,6 +254,16 @@ impl Format {
             Format::Accumulator => (i32::MIN, i32::MAX),
         }
     }
+
+    /// Bytes of a code in memory.
+    pub fn bytes(self) -> usize {
+        match self {
+            Format::Unsigned { .. } => 1,
+            Format::Signed { bits } if bits <= 8 => 1,
+            Format::Signed { .. } => 2,
+            Format::Accumulator => 4,
+        }
+    }
 }
 
 impl Shape {

@@ -84,7 +84,7 @@ impl Engine {
         (input.chunks_exact(self.input_shape().len()), out.chunks_exact_mut(self.output_len()))
     }
 
-    fn input_place(&self) -> super::arena::Place {
+    pub(super) fn input_place(&self) -> super::arena::Place {
         self.plan.places[self.model.input.tensor.0 as usize]
     }
 
@@ -109,7 +109,7 @@ impl Engine {
     }
 
     /// Runs the nodes; `seen` gets every tensor that a node has written.
-    fn steps(&self, scratch: &mut Scratch, mut seen: impl FnMut(TensorId, Codes)) {
+    pub(super) fn steps(&self, scratch: &mut Scratch, mut seen: impl FnMut(TensorId, Codes)) {
         for (step, node) in self.plan.steps.iter().zip(&self.model.nodes) {
             let (out, rest, workspace) = scratch.borrow(step.output);
             perform(step, rest, out, workspace);

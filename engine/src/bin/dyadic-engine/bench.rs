@@ -9,6 +9,7 @@ use dyadic_engine::{Engine, Scratch};
 use serde_json::json;
 
 use crate::Common;
+use crate::explain;
 use crate::failure::Failure;
 
 /// Arguments of `bench`.
@@ -25,6 +26,9 @@ pub(crate) struct Arguments {
     /// How long to measure, after a warm-up of a fifth of it.
     #[arg(long, default_value_t = 2.0, value_parser = positive)]
     seconds: f64,
+    /// Shows where the time goes, node by node, on one thread, and the machine's peak, measured now.
+    #[arg(long)]
+    explain: bool,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -39,11 +43,18 @@ const LEAST_ROUNDS: usize = 5;
 
 /// Runs the command.
 pub(crate) fn bench(arguments: &Arguments) -> Result<(), Failure> {
+    let resident_before = resident_bytes();
+    let start = Instant::now();
     let (_, engine) = arguments.common.engine()?;
+    let load = start.elapsed();
     let batch = arguments.batch as usize;
     let input = input(&engine, batch);
     let mut out = vec![0.0; batch * engine.output_len()];
+    let start = Instant::now();
     let mut scratches: Vec<Scratch> = (0..arguments.threads).map(|_| engine.scratch()).collect();
+    let resident_loaded = resident_bytes();
+    engine.run_batch(&mut scratches, Samples::Floats(&input), batch, &mut out)?;
+    let first = start.elapsed();
     let mut round = || -> Result<Duration, Failure> {
         let start = Instant::now();
         engine.run_batch(&mut scratches, Samples::Floats(&input), batch, &mut out)?;
@@ -62,7 +73,9 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<(), Failure> {
         let report = json!({
             "name": engine.model().name, "kernel": engine.kernel_name(), "threads": arguments.threads,
             "batch": batch, "rounds": times.len(), "min_ms": least, "median_ms": median,
-            "samples_per_second": rate, "macs": macs,
+            "samples_per_second": rate, "macs": macs, "load_ms": ms(load), "load_to_first_ms": ms(load + first),
+            "rss_before_bytes": resident_before, "rss_after_load_bytes": resident_loaded,
+            "rss_after_runs_bytes": resident_bytes(), "peak_gmacs": engine.peak(),
         });
         writeln!(stdout, "{report}")?;
     } else {
@@ -71,8 +84,20 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<(), Failure> {
         writeln!(stdout, "{name}, kernel {kernel}, batch {batch}, threads {}", arguments.threads)?;
         writeln!(stdout, "min_ms     {least:.4}\nmedian_ms  {median:.4}   ({rounds} rounds)")?;
         writeln!(stdout, "{rate:.1} samples/s, {:.2} GMAC/s", rate * macs as f64 * 1e-9)?;
+        writeln!(stdout, "load {:.2} ms, first run {:.2} ms", ms(load), ms(first))?;
+        if arguments.explain {
+            explain::print(&engine, &mut stdout)?;
+        }
     }
     Ok(())
+}
+
+/// Resident memory of this process; 0 where the system does not tell.
+fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
 }
 
 /// Repeats `round` for at least `length`, showing progress on a terminal.

@@ -4,6 +4,7 @@
 //! execution differs from the certificate, 5 input that does not fit the model.
 
 mod bench;
+mod explain;
 mod failure;
 mod inspect;
 mod npy;
@@ -50,6 +51,9 @@ struct Common {
     /// Prints JSON for programs instead of text for people.
     #[arg(long)]
     json: bool,
+    /// The kernel to run on, instead of the best that this CPU has.
+    #[arg(long, value_name = "NAME")]
+    kernel: Option<String>,
 }
 
 impl Common {
@@ -60,7 +64,10 @@ impl Common {
 
     fn engine(&self) -> Result<(Artifact, Engine), Failure> {
         let (artifact, _) = self.load()?;
-        let engine = Engine::new(artifact.model.clone())?;
+        let engine = match &self.kernel {
+            None => Engine::new(artifact.model.clone())?,
+            Some(name) => Engine::on_kernel(artifact.model.clone(), name)?,
+        };
         Ok((artifact, engine))
     }
 }

@@ -108,6 +108,14 @@ impl Blocked {
 }
 
 impl PreparedConv for Blocked {
+    fn method(&self) -> &'static str {
+        "generic"
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.panels.bytes()
+    }
+
     fn workspace(&self) -> WorkspaceSize {
         let patches = match self.patch {
             Patch::InPlace { .. } => 0,

@@ -60,6 +60,14 @@ fn eight(words: &[i16]) -> [i16; LANES] {
 }
 
 impl PreparedConv for Depthwise {
+    fn method(&self) -> &'static str {
+        "generic depthwise"
+    }
+
+    fn weight_bytes(&self) -> usize {
+        size_of_val(&*self.weights)
+    }
+
     fn workspace(&self) -> WorkspaceSize {
         WorkspaceSize { words: self.padded.len() + LANES, sums: self.padded.channels() + LANES, lines: 0 }
     }

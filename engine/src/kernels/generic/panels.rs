@@ -31,6 +31,11 @@ impl Panels {
         Panels { words, filters, length }
     }
 
+    /// Bytes in all.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.words)
+    }
+
     /// Filters of a group.
     pub(super) fn filters(&self) -> usize {
         self.filters

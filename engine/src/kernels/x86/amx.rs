@@ -6,8 +6,9 @@
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
+use std::mem::MaybeUninit;
 
-use super::avx512::{Avx512, finish};
+use super::avx512::{Avx512, best_rate, finish};
 use super::direct::{Direct, Matrix, Task};
 use super::panels::{FILTERS, Line};
 use super::source::Demands;
@@ -27,6 +28,31 @@ impl Kernel for Amx {
 
     fn name(&self) -> &'static str {
         "amx"
+    }
+
+    fn peak(&self) -> Option<f64> {
+        const ROUNDS: usize = 20_000;
+        let work = (ROUNDS * 4 * ROWS * FILTERS * 64) as f64;
+        self.begin();
+        // SAFETY: the tiles are configured, and only tile registers change.
+        let round = || unsafe {
+            asm!(
+                "2:",
+                "tdpbusd tmm0, tmm4, tmm6",
+                "tdpbusd tmm1, tmm4, tmm7",
+                "tdpbusd tmm2, tmm5, tmm6",
+                "tdpbusd tmm3, tmm5, tmm7",
+                "dec {count}",
+                "jnz 2b",
+                count = inout(reg) ROUNDS => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, nomem),
+            );
+        };
+        let rate = best_rate(round, work);
+        self.end();
+        Some(rate)
     }
 
     fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv> {
@@ -70,6 +96,7 @@ const CONFIGURATION: Configuration = {
 };
 
 impl Matrix for Amx {
+    const NAME: &'static str = "amx direct";
     const DEMANDS: Demands = Demands { depth: 64, pixels: ROWS };
 
     fn panels(left: usize) -> usize {
@@ -90,55 +117,81 @@ impl Matrix for Amx {
         unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
     }
 
-    unsafe fn segment(self, task: &Task, input: *const u8, pixel: usize) {
-        let pixels = task.segments.pixels;
-        let tiles = pixels.div_ceil(ROWS);
-        // The last tile is full too, and repeats some pixels; where there are fewer than sixteen, it reads on.
-        let first = |tile: usize| (tile * ROWS).min(pixels.saturating_sub(ROWS));
-        let mut sums = Sums([0; 4 * ROWS * FILTERS]);
-        let out = sums.0.as_mut_ptr();
-        let mut tile = 0;
-        while tile < tiles {
-            let left = tiles - tile;
+    unsafe fn multiply(self, task: &Task, input: *const u8) {
+        let segments = &task.segments;
+        let of_segment = segments.pixels.div_ceil(ROWS);
+        // The last tile of a segment is full too, and repeats some pixels; where there are fewer than sixteen, it reads on.
+        let place = |tile: usize| {
+            let (segment, tile) = (tile / of_segment, tile % of_segment);
+            (segment, (tile * ROWS).min(segments.pixels.saturating_sub(ROWS)))
+        };
+        let at = |tile: usize| {
+            let (segment, first) = place(tile);
             // SAFETY: the caller's promise.
-            let at = |index: usize| unsafe { input.add(first(tile + index) * task.pixel_step) };
-            // SAFETY: the caller's promise; the sums have room for four tiles.
-            let done = unsafe {
-                match (task.count, left) {
-                    (2, 1) => {
-                        one_by_two(task, [at(0)], out);
-                        1
-                    }
-                    (2, _) => {
-                        two_by_two(task, [at(0), at(1)], out);
-                        2
-                    }
-                    (_, 1..4) => {
-                        one_by_one(task, [at(0)], out);
-                        1
-                    }
-                    _ => {
-                        four_by_one(task, [at(0), at(1), at(2), at(3)], out);
-                        4
-                    }
-                }
-            };
-            for index in 0..done {
-                let first = first(tile + index);
-                // SAFETY: the value proves AVX-512; the rest is the caller's promise.
+            unsafe { input.add(segment * segments.input_step + first * task.pixel_step) }
+        };
+        let mut sums = MaybeUninit::<Sums>::uninit();
+        let sums = sums.as_mut_ptr().cast::<i32>();
+        let of_tile = ROWS * task.count * FILTERS;
+        let tiles = segments.count * of_segment;
+        // All products first, then all ends: so the processor has several products to work on at a time.
+        for start in (0..tiles).step_by(TILES / task.count) {
+            let end = tiles.min(start + TILES / task.count);
+            let mut tile = start;
+            while tile < end {
+                // SAFETY: the sums have room for every tile from `start` to `end`.
+                let out = unsafe { sums.add((tile - start) * of_tile) };
+                // SAFETY: the caller's promise, and the tiles are configured.
+                tile += unsafe { products(task, end - tile, |index| at(tile + index), out) };
+            }
+            for tile in start..end {
+                let (segment, first) = place(tile);
+                let rows = ROWS.min(segments.pixels - first);
+                // SAFETY: the value proves AVX-512; the products have written these sums.
                 unsafe {
-                    let sums = out.add(index * ROWS * task.count * FILTERS);
-                    finish(task, sums, first, ROWS.min(pixels - first), pixel);
+                    let sums = sums.add((tile - start) * of_tile);
+                    finish(task, sums, first, rows, segment * segments.output_step);
                 }
             }
-            tile += done;
         }
     }
 }
 
-/// Sums of four tiles, by pixel tile, row, panel.
+/// Most tiles of sums that are kept.
+const TILES: usize = 16;
+
+/// By pixel tile, row, panel, filter.
 #[repr(C, align(64))]
-struct Sums([i32; 4 * ROWS * FILTERS]);
+struct Sums([i32; TILES * ROWS * FILTERS]);
+
+/// Multiplies as many tiles of pixels as one loop takes, of `left`, and tells how many.
+///
+/// # Safety
+/// As [`Matrix::multiply`]; the tiles are configured, and `sums` has room for `left` tiles.
+#[inline]
+unsafe fn products(task: &Task, left: usize, at: impl Fn(usize) -> *const u8, sums: *mut i32) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (task.count, left) {
+            (2, 1) => {
+                one_by_two(task, [at(0)], sums);
+                1
+            }
+            (2, _) => {
+                two_by_two(task, [at(0), at(1)], sums);
+                2
+            }
+            (_, 1..4) => {
+                one_by_one(task, [at(0)], sums);
+                1
+            }
+            _ => {
+                four_by_one(task, [at(0), at(1), at(2), at(3)], sums);
+                4
+            }
+        }
+    }
+}
 
 /// A loop over the pieces of the patches: `$m` tiles of pixels by `$n` panels.
 macro_rules! product {

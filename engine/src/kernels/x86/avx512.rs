@@ -1,12 +1,15 @@
 //! AVX-512 with VNNI: dot products of four bytes, sixteen filters a vector.
 #![expect(unsafe_code, reason = "vector instructions, and loads and stores through pointers")]
 
+mod finish;
+
 use std::arch::x86_64::*;
 
+pub(super) use finish::finish;
+
 use super::direct::{Direct, Matrix, Task};
-use super::finish::{Constants, Finish, Residual, Target};
 use super::panels::{FILTERS, Line};
-use super::source::{Demands, Segments};
+use super::source::Demands;
 use crate::kernels::generic::Generic;
 use crate::kernels::{ConvLayer, Kernel, PreparedConv};
 
@@ -28,15 +31,43 @@ impl Kernel for Avx512 {
         "avx512-vnni"
     }
 
+    fn peak(&self) -> Option<f64> {
+        const ROUNDS: u32 = 200_000;
+        // SAFETY: the value proves that the CPU has the instructions.
+        Some(best_rate(|| unsafe { products(ROUNDS) }, f64::from(ROUNDS) * 16.0 * 64.0))
+    }
+
     fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv> {
         if layer.is_depthwise() { Generic.prepare(layer) } else { Box::new(Direct::new(*self, layer)) }
     }
+}
+
+/// The best of some rounds, in 10⁹ a second.
+pub(super) fn best_rate(mut round: impl FnMut(), work: f64) -> f64 {
+    let time = (0..20).map(|_| {
+        let start = std::time::Instant::now();
+        round();
+        start.elapsed()
+    });
+    work / time.min().unwrap_or_default().as_secs_f64() * 1e-9
+}
+
+/// Sixteen dot products a round, on registers.
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn products(rounds: u32) {
+    let mut acc = [_mm512_setzero_si512(); 16];
+    let (x, w) = (std::hint::black_box(_mm512_set1_epi8(3)), _mm512_set1_epi8(2));
+    for _ in 0..rounds {
+        acc = acc.map(|acc| _mm512_dpbusd_epi32(acc, x, w));
+    }
+    std::hint::black_box(acc);
 }
 
 /// Most pixels of a tile, by panels − 1: what the registers hold.
 const TILE: [usize; 4] = [14, 12, 8, 6];
 
 impl Matrix for Avx512 {
+    const NAME: &'static str = "avx512-vnni direct";
     const DEMANDS: Demands = Demands { depth: 4, pixels: 1 };
 
     fn panels(left: usize) -> usize {
@@ -52,14 +83,18 @@ impl Matrix for Avx512 {
         unsafe { unpack(packed, table, steps) }
     }
 
-    unsafe fn segment(self, task: &Task, input: *const u8, pixel: usize) {
-        // SAFETY: as above; the rest is the caller's promise.
-        unsafe {
-            match task.count {
-                1 => segment::<1>(task, input, pixel),
-                2 => segment::<2>(task, input, pixel),
-                3 => segment::<3>(task, input, pixel),
-                _ => segment::<4>(task, input, pixel),
+    unsafe fn multiply(self, task: &Task, input: *const u8) {
+        for segment in 0..task.segments.count {
+            // SAFETY: the value proves that the CPU has the instructions; the rest is the caller's promise.
+            unsafe {
+                let input = input.add(segment * task.segments.input_step);
+                let pixel = segment * task.segments.output_step;
+                match task.count {
+                    1 => multiply::<1>(task, input, pixel),
+                    2 => multiply::<2>(task, input, pixel),
+                    3 => multiply::<3>(task, input, pixel),
+                    _ => multiply::<4>(task, input, pixel),
+                }
             }
         }
     }
@@ -94,8 +129,9 @@ fn unpack(packed: &[Line], table: &Line, steps: &mut [Line]) {
 #[repr(C, align(64))]
 struct Sums([i32; TILE[0] * 2 * FILTERS]);
 
+/// One segment, whose first output pixel is `pixel`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn segment<const V: usize>(task: &Task, input: *const u8, pixel: usize) {
+unsafe fn multiply<const V: usize>(task: &Task, input: *const u8, pixel: usize) {
     let pixels = task.segments.pixels;
     let tiles = pixels.div_ceil(TILE[V - 1]);
     let mut sums = Sums([0; TILE[0] * 2 * FILTERS]);
@@ -150,151 +186,5 @@ unsafe fn tile<const P: usize, const V: usize>(task: &Task, input: *const u8, su
                 _mm512_store_si512(sums.add((p * V + v) * FILTERS).cast(), acc[p][v]);
             }
         }
-    }
-}
-
-/// Finishes `rows` pixels of a segment, from its pixel `first` on: `sums` has `[row][panel][filter]`.
-///
-/// # Safety
-/// The CPU has AVX-512 F, BW, VL and DQ; the task's targets have room.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-pub(super) unsafe fn finish(task: &Task, sums: *const i32, first: usize, rows: usize, pixel: usize) {
-    for index in 0..task.count {
-        let panel = task.first + index;
-        let rows = Rows { sums, index, of: task.count, first, rows, pixel, segments: task.segments };
-        // SAFETY: the caller's promise.
-        unsafe {
-            match (task.target, task.residual) {
-                (Target::Sum(out), _) => logits(task.finish, panel, &rows, out),
-                (Target::Byte(out), Residual::None) => codes(
-                    task.finish,
-                    panel,
-                    &rows,
-                    |_, _| _mm512_setzero_si512(),
-                    |at, mask, y| bytes(out.add(at), mask, y),
-                ),
-                (Target::Byte(out), Residual::Unsigned(r)) => codes(
-                    task.finish,
-                    panel,
-                    &rows,
-                    |at, mask| _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, r.add(at).cast())),
-                    |at, mask, y| bytes(out.add(at), mask, y),
-                ),
-                (target, residual) => codes(
-                    task.finish,
-                    panel,
-                    &rows,
-                    |at, mask| match residual {
-                        Residual::None => _mm512_setzero_si512(),
-                        Residual::Unsigned(r) => {
-                            _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, r.add(at).cast()))
-                        }
-                        Residual::Signed(r) => _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(mask, r.add(at))),
-                        Residual::Wide(r) => _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(mask, r.add(at))),
-                    },
-                    |at, mask, y| match target {
-                        Target::Byte(out) => bytes(out.add(at), mask, y),
-                        Target::Wide(out) => _mm512_mask_cvtepi32_storeu_epi16(out.add(at).cast(), mask, y),
-                        Target::Sum(_) => unreachable!("handled above"),
-                    },
-                ),
-            }
-        }
-    }
-}
-
-/// Which sums become which pixels.
-struct Rows {
-    sums: *const i32,
-    /// Panel within a row of sums.
-    index: usize,
-    /// Panels of a row.
-    of: usize,
-    first: usize,
-    rows: usize,
-    pixel: usize,
-    segments: Segments,
-}
-
-impl Rows {
-    /// Calls `each(sums of sixteen filters, output pixel)` for every real pixel.
-    #[inline(always)]
-    unsafe fn each(&self, mut each: impl FnMut(*const i32, usize)) {
-        let Segments { pitch, width, .. } = self.segments;
-        let (mut line, mut column) = (self.first / pitch, self.first % pitch);
-        for row in 0..self.rows {
-            if column < width {
-                // SAFETY: the sums have a row for every pixel.
-                let sums = unsafe { self.sums.add((row * self.of + self.index) * FILTERS) };
-                each(sums, self.pixel + line * width + column);
-            }
-            column += 1;
-            if column == pitch {
-                (line, column) = (line + 1, 0);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn vector(numbers: &[i32; FILTERS]) -> __m512i {
-    // SAFETY: sixteen numbers.
-    unsafe { _mm512_loadu_si512(numbers.as_ptr().cast()) }
-}
-
-fn mask_of(finish: &Finish, panel: usize) -> (usize, __mmask16) {
-    let (first, count) = finish.filters_of(panel);
-    (first, ((1u32 << count) - 1) as __mmask16)
-}
-
-/// Stores the low bytes of the lanes of the mask.
-#[inline(always)]
-unsafe fn bytes(out: *mut u8, mask: __mmask16, y: __m512i) {
-    // SAFETY: the callers have the instructions and the room.
-    unsafe { _mm_mask_storeu_epi8(out.cast(), mask, _mm512_cvtepi32_epi8(y)) }
-}
-
-/// The requantize rule.
-#[inline(always)]
-unsafe fn codes(
-    finish: &Finish,
-    panel: usize,
-    rows: &Rows,
-    residual: impl Fn(usize, __mmask16) -> __m512i,
-    store: impl Fn(usize, __mmask16, __m512i),
-) {
-    // SAFETY: the callers have the instructions.
-    unsafe {
-        let (first, mask) = mask_of(finish, panel);
-        let of: &Constants = &finish.constants[panel];
-        let (offset, pre, multiplier) = (vector(&of.offset), vector(&of.pre), vector(&of.multiplier));
-        let (bias, residual_shift, shift) = (vector(&of.bias), vector(&of.residual_shift), vector(&of.shift));
-        let (lo, hi) = (_mm512_set1_epi32(finish.lo), _mm512_set1_epi32(finish.hi));
-        rows.each(|sums, pixel| {
-            let at = pixel * finish.filters + first;
-            let sum = _mm512_add_epi32(_mm512_load_si512(sums.cast()), offset);
-            let t = _mm512_srav_epi32(sum, pre);
-            // t fits 16 bits; the upper half of each multiplier is 0.
-            let scaled = _mm512_add_epi32(_mm512_madd_epi16(t, multiplier), bias);
-            let r = _mm512_sllv_epi32(residual(at, mask), residual_shift);
-            let y = _mm512_srav_epi32(_mm512_add_epi32(scaled, r), shift);
-            store(at, mask, _mm512_min_epi32(_mm512_max_epi32(y, lo), hi));
-        });
-    }
-}
-
-/// The logits' end.
-#[inline(always)]
-unsafe fn logits(finish: &Finish, panel: usize, rows: &Rows, out: *mut i32) {
-    // SAFETY: as above.
-    unsafe {
-        let (first, mask) = mask_of(finish, panel);
-        let of = &finish.constants[panel];
-        let (offset, shift, bias) = (vector(&of.offset), vector(&of.pre), vector(&of.bias));
-        rows.each(|sums, pixel| {
-            let sum = _mm512_add_epi32(_mm512_load_si512(sums.cast()), offset);
-            let y = _mm512_add_epi32(_mm512_sllv_epi32(sum, shift), bias);
-            _mm512_mask_storeu_epi32(out.add(pixel * finish.filters + first), mask, y);
-        });
     }
 }

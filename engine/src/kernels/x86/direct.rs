@@ -9,6 +9,9 @@ use crate::kernels::{ConvLayer, PreparedConv, Workspace, WorkspaceSize};
 
 /// A kind of matrix kernel. Holding a value proves that this CPU has it.
 pub(super) trait Matrix: Copy + Send + Sync + 'static {
+    /// For people.
+    const NAME: &'static str;
+
     /// How it reads its input.
     const DEMANDS: Demands;
 
@@ -24,15 +27,15 @@ pub(super) trait Matrix: Copy + Send + Sync + 'static {
     /// Gives back what [`Matrix::begin`] took.
     fn end(self) {}
 
-    /// Computes and finishes the pixels of one segment by the panels of a task.
+    /// Computes and finishes all pixels by the panels of a task.
     ///
     /// # Safety
-    /// From `input` on, everything that the task's source may read must be there; the task's targets must have room
-    /// for the segment's real pixels from `pixel` on.
-    unsafe fn segment(self, task: &Task, input: *const u8, pixel: usize);
+    /// From `input` on, everything that the task's source may read must be there, and the task's targets must have
+    /// room.
+    unsafe fn multiply(self, task: &Task, input: *const u8);
 }
 
-/// What a segment is multiplied with, and what becomes of the sums.
+/// What the input is multiplied with, and what becomes of the sums.
 pub(super) struct Task<'a> {
     /// Byte offsets of a patch's pieces of [`Demands::depth`] bytes.
     pub(super) pieces: &'a [usize],
@@ -96,6 +99,14 @@ pub(super) fn offsets(layer: &ConvLayer) -> Vec<i32> {
 }
 
 impl<M: Matrix> PreparedConv for Direct<M> {
+    fn method(&self) -> &'static str {
+        M::NAME
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.panels.bytes()
+    }
+
     fn workspace(&self) -> WorkspaceSize {
         let lines = self.source.len() / 64 + self.panels.space(self.most_panels());
         WorkspaceSize { lines, ..WorkspaceSize::default() }
@@ -104,7 +115,6 @@ impl<M: Matrix> PreparedConv for Direct<M> {
     fn run(&self, x: Codes, residual: Option<Codes>, mut out: CodesMut, workspace: &mut Workspace) {
         let (copy, space) = workspace.lines.split_at_mut(self.source.len() / 64);
         let input = self.source.fill(x, Line::bytes_mut(copy));
-        let segments = *self.source.segments();
         let (residual, target) = (Residual::new(residual), Target::new(&mut out));
         self.matrix.begin();
         for group in 0..self.groups {
@@ -118,7 +128,7 @@ impl<M: Matrix> PreparedConv for Direct<M> {
                 let task = Task {
                     pieces: &self.pieces,
                     pixel_step: self.source.pixel_step(),
-                    segments,
+                    segments: *self.source.segments(),
                     panels,
                     first,
                     count,
@@ -126,14 +136,9 @@ impl<M: Matrix> PreparedConv for Direct<M> {
                     residual,
                     target,
                 };
-                for segment in 0..segments.count {
-                    let from = group * self.channels + segment * segments.input_step;
-                    // SAFETY: `Source` has laid the segments out inside the input (or its copy, with what is read
-                    // behind it), and the output has a code for every real pixel and filter.
-                    unsafe {
-                        self.matrix.segment(&task, input.as_ptr().add(from), segment * segments.output_step)
-                    };
-                }
+                // SAFETY: `Source` has laid the segments out inside the input (or its copy, with what is read behind
+                // it), and the output has a code for every real pixel and filter.
+                unsafe { self.matrix.multiply(&task, input.as_ptr().add(group * self.channels)) };
                 block += count;
             }
         }

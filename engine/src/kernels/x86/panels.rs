@@ -103,6 +103,11 @@ impl Panels {
         }
     }
 
+    /// Bytes in all.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.lines) + self.tables.as_ref().map_or(0, |tables| size_of_val(&**tables))
+    }
+
     /// Panels of a group.
     pub(super) fn blocks(&self) -> usize {
         self.blocks

@@ -118,9 +118,14 @@ impl Source {
         below.fill(zero);
         let left = left * channels;
         for (target, codes) in middle.chunks_exact_mut(line).zip(codes.chunks_exact(row)) {
-            target[..left].fill(zero);
-            target[left + row..].fill(zero);
-            let target = &mut target[left..left + row];
+            let (before, target) = target.split_at_mut(left);
+            let (target, after) = target.split_at_mut(row);
+            // Short: a loop beats a call.
+            for side in [before, after] {
+                let (chunks, rest) = side.as_chunks_mut::<16>();
+                chunks.iter_mut().for_each(|chunk| *chunk = [zero; 16]);
+                rest.iter_mut().for_each(|byte| *byte = zero);
+            }
             if self.signed {
                 target.iter_mut().zip(codes).for_each(|(t, &code)| *t = code ^ 0x80);
             } else {

@@ -1,0 +1,152 @@
+//! The end of sums, sixteen filters a vector.
+
+use std::arch::x86_64::*;
+
+use crate::kernels::x86::direct::Task;
+use crate::kernels::x86::finish::{Constants, Residual, Target};
+use crate::kernels::x86::panels::FILTERS;
+use crate::kernels::x86::source::Segments;
+
+/// Finishes `rows` pixels of a segment, from its pixel `first` on; the segment's first output pixel is `pixel`. `sums`
+/// has `[row][panel][filter]`.
+///
+/// # Safety
+/// The CPU has AVX-512 F, BW, VL and DQ; the task's targets have room.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(in crate::kernels::x86) unsafe fn finish(
+    task: &Task,
+    sums: *const i32,
+    first: usize,
+    rows: usize,
+    pixel: usize,
+) {
+    for index in 0..task.count {
+        let (filter, filters) = task.finish.filters_of(task.first + index);
+        let of = &task.finish.constants[task.first + index];
+        // SAFETY: the sums have as many panels as the task.
+        let sums = unsafe { sums.add(index * FILTERS) };
+        let rows = Rows { sums, step: task.count * FILTERS, first, rows, pixel, filter, task };
+        let mask = ((1u32 << filters) - 1) as __mmask16;
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (task.target, task.residual) {
+                (Target::Sum(out), _) => {
+                    logits(of, &rows, |at, y| _mm512_mask_storeu_epi32(out.add(at), mask, y));
+                }
+                (Target::Byte(out), Residual::None) if filters == FILTERS => {
+                    codes(of, &rows, None::<fn(usize) -> __m512i>, |at, y| {
+                        _mm_storeu_si128(out.add(at).cast(), _mm512_cvtepi32_epi8(y));
+                    });
+                }
+                (Target::Byte(out), Residual::Unsigned(r)) if filters == FILTERS => {
+                    let residual = |at| _mm512_cvtepu8_epi32(_mm_loadu_si128(r.add(at).cast()));
+                    codes(of, &rows, Some(residual), |at, y| {
+                        _mm_storeu_si128(out.add(at).cast(), _mm512_cvtepi32_epi8(y));
+                    });
+                }
+                (target, residual) => {
+                    let residual = |at| match residual {
+                        Residual::None => _mm512_setzero_si512(),
+                        Residual::Unsigned(r) => {
+                            _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, r.add(at).cast()))
+                        }
+                        Residual::Signed(r) => _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(mask, r.add(at))),
+                        Residual::Wide(r) => _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(mask, r.add(at))),
+                    };
+                    codes(of, &rows, Some(residual), |at, y| match target {
+                        Target::Byte(out) => {
+                            _mm_mask_storeu_epi8(out.add(at).cast(), mask, _mm512_cvtepi32_epi8(y));
+                        }
+                        Target::Wide(out) => {
+                            _mm256_mask_storeu_epi16(out.add(at), mask, _mm512_cvtepi32_epi16(y));
+                        }
+                        Target::Sum(_) => unreachable!("handled above"),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Which sums of one panel become which pixels.
+struct Rows<'a> {
+    sums: *const i32,
+    /// From one row of sums to the next.
+    step: usize,
+    first: usize,
+    rows: usize,
+    pixel: usize,
+    filter: usize,
+    task: &'a Task<'a>,
+}
+
+impl Rows<'_> {
+    /// Calls `each(sums of sixteen filters, position of the first one's output)` for every real pixel.
+    #[inline(always)]
+    unsafe fn each(&self, mut each: impl FnMut(*const i32, usize)) {
+        let Segments { pitch, width, .. } = self.task.segments;
+        let filters = self.task.finish.filters;
+        let (line, mut column) = (self.first / pitch, self.first % pitch);
+        // Where the next real pixel goes.
+        let mut at = (self.pixel + line * width + column.min(width)) * filters + self.filter;
+        let mut sums = self.sums;
+        for _ in 0..self.rows {
+            if column < width {
+                each(sums, at);
+                at += filters;
+            }
+            column += 1;
+            if column == pitch {
+                column = 0;
+            }
+            // SAFETY: the sums have a row for every pixel.
+            sums = unsafe { sums.add(self.step) };
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn vector(numbers: &[i32; FILTERS]) -> __m512i {
+    // SAFETY: sixteen numbers; the callers have the instruction.
+    unsafe { _mm512_loadu_si512(numbers.as_ptr().cast()) }
+}
+
+/// The requantize rule.
+#[inline(always)]
+unsafe fn codes(
+    of: &Constants,
+    rows: &Rows,
+    residual: Option<impl Fn(usize) -> __m512i>,
+    store: impl Fn(usize, __m512i),
+) {
+    // SAFETY: the callers have the instructions.
+    unsafe {
+        let (offset, pre, multiplier) = (vector(&of.offset), vector(&of.pre), vector(&of.multiplier));
+        let (bias, residual_shift, shift) = (vector(&of.bias), vector(&of.residual_shift), vector(&of.shift));
+        let (lo, hi) = (_mm512_set1_epi32(rows.task.finish.lo), _mm512_set1_epi32(rows.task.finish.hi));
+        rows.each(|sums, at| {
+            let sum = _mm512_add_epi32(_mm512_load_si512(sums.cast()), offset);
+            let t = _mm512_srav_epi32(sum, pre);
+            // t fits 16 bits; the upper half of each multiplier is 0.
+            let mut y = _mm512_add_epi32(_mm512_madd_epi16(t, multiplier), bias);
+            if let Some(residual) = &residual {
+                y = _mm512_add_epi32(y, _mm512_sllv_epi32(residual(at), residual_shift));
+            }
+            let y = _mm512_srav_epi32(y, shift);
+            store(at, _mm512_min_epi32(_mm512_max_epi32(y, lo), hi));
+        });
+    }
+}
+
+/// The logits' end.
+#[inline(always)]
+unsafe fn logits(of: &Constants, rows: &Rows, store: impl Fn(usize, __m512i)) {
+    // SAFETY: as above.
+    unsafe {
+        let (offset, shift, bias) = (vector(&of.offset), vector(&of.pre), vector(&of.bias));
+        rows.each(|sums, at| {
+            let sum = _mm512_add_epi32(_mm512_load_si512(sums.cast()), offset);
+            store(at, _mm512_add_epi32(_mm512_sllv_epi32(sum, shift), bias));
+        });
+    }
+}

@@ -26,6 +26,12 @@ pub(crate) trait Kernel: Send + Sync {
     /// Name for people and logs.
     fn name(&self) -> &'static str;
 
+    /// Most multiply-accumulates a second that one thread can do, in 10⁹, by measuring products of registers for some
+    /// milliseconds; `None` where that has not been written down.
+    fn peak(&self) -> Option<f64> {
+        None
+    }
+
     /// Repacks a checked convolution for this kernel.
     fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv>;
 }
@@ -51,6 +57,12 @@ impl ConvLayer<'_> {
 
 /// A convolution ready to run.
 pub(crate) trait PreparedConv: Send + Sync {
+    /// Kernel and method, for people.
+    fn method(&self) -> &'static str;
+
+    /// Bytes of the packed weights.
+    fn weight_bytes(&self) -> usize;
+
     /// What [`PreparedConv::run`] needs; the contents do not matter.
     fn workspace(&self) -> WorkspaceSize;
 
@@ -105,6 +117,8 @@ impl Default for Line {
 /// Every kernel that this CPU can run, the best first; the portable one is always the last.
 pub(crate) fn available() -> Vec<Box<dyn Kernel>> {
     [
+        #[cfg(target_arch = "x86_64")]
+        boxed::<x86::amx::Amx>(),
         #[cfg(target_arch = "x86_64")]
         boxed::<x86::avx512::Avx512>(),
         boxed::<generic::Generic>(),

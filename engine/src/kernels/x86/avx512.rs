@@ -58,7 +58,9 @@ unsafe fn products(rounds: u32) {
     let mut acc = [_mm512_setzero_si512(); 16];
     let (x, w) = (std::hint::black_box(_mm512_set1_epi8(3)), _mm512_set1_epi8(2));
     for _ in 0..rounds {
-        acc = acc.map(|acc| _mm512_dpbusd_epi32(acc, x, w));
+        for sum in &mut acc {
+            *sum = _mm512_dpbusd_epi32(*sum, x, w);
+        }
     }
     std::hint::black_box(acc);
 }

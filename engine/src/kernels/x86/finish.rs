@@ -17,6 +17,8 @@ pub(super) struct Constants {
     pub(super) bias: [i32; FILTERS],
     pub(super) residual_shift: [i32; FILTERS],
     pub(super) shift: [i32; FILTERS],
+    /// Whether no offset and no `pre` does anything.
+    pub(super) plain: bool,
 }
 
 /// The end of a layer.
@@ -79,7 +81,15 @@ impl Finish {
                 }
             }
         }
+        for of in &mut constants {
+            of.plain = of.offset == [0; FILTERS] && of.pre == [0; FILTERS];
+        }
         Finish { constants, lo, hi, filters, of_group }
+    }
+
+    /// Whether codes are unsigned bytes from 0 on.
+    pub(super) fn is_unsigned(&self) -> bool {
+        self.lo == 0 && self.hi <= 255
     }
 
     /// First filter of a panel, counted over all groups, and how many it has.

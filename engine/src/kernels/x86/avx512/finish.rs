@@ -33,16 +33,19 @@ pub(in crate::kernels::x86) unsafe fn finish(
                 (Target::Sum(out), _) => {
                     logits(of, &rows, |at, y| _mm512_mask_storeu_epi32(out.add(at), mask, y));
                 }
-                (Target::Byte(out), Residual::None) if filters == FILTERS => {
-                    codes(of, &rows, None::<fn(usize) -> __m512i>, |at, y| {
-                        _mm_storeu_si128(out.add(at).cast(), _mm512_cvtepi32_epi8(y));
-                    });
-                }
-                (Target::Byte(out), Residual::Unsigned(r)) if filters == FILTERS => {
-                    let residual = |at| _mm512_cvtepu8_epi32(_mm_loadu_si128(r.add(at).cast()));
-                    codes(of, &rows, Some(residual), |at, y| {
-                        _mm_storeu_si128(out.add(at).cast(), _mm512_cvtepi32_epi8(y));
-                    });
+                (Target::Byte(out), residual @ (Residual::None | Residual::Unsigned(_)))
+                    if filters == FILTERS && task.finish.is_unsigned() =>
+                {
+                    let residual = match residual {
+                        Residual::Unsigned(residual) => Some(residual),
+                        _ => None,
+                    };
+                    match (residual, of.plain) {
+                        (None, true) => bytes::<true, false>(of, &rows, std::ptr::null(), out),
+                        (None, false) => bytes::<false, false>(of, &rows, std::ptr::null(), out),
+                        (Some(residual), true) => bytes::<true, true>(of, &rows, residual, out),
+                        (Some(residual), false) => bytes::<false, true>(of, &rows, residual, out),
+                    }
                 }
                 (target, residual) => {
                     let residual = |at| match residual {
@@ -81,26 +84,34 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
+    /// Calls `each(sums of sixteen filters, position of the first one's output, pixels)` for every stretch of real pixels
+    /// side by side.
+    #[inline(always)]
+    unsafe fn stretches(&self, mut each: impl FnMut(*const i32, usize, usize)) {
+        let Segments { pitch, width, .. } = self.task.segments;
+        let filters = self.task.finish.filters;
+        let (mut line, mut column) = (self.first / pitch, self.first % pitch);
+        let mut row = 0;
+        while row < self.rows {
+            let real = width.saturating_sub(column).min(self.rows - row);
+            let at = (self.pixel + line * width + column) * filters + self.filter;
+            // SAFETY: the sums have a row for every pixel.
+            each(unsafe { self.sums.add(row * self.step) }, at, real);
+            row += pitch - column;
+            (line, column) = (line + 1, 0);
+        }
+    }
+
     /// Calls `each(sums of sixteen filters, position of the first one's output)` for every real pixel.
     #[inline(always)]
     unsafe fn each(&self, mut each: impl FnMut(*const i32, usize)) {
-        let Segments { pitch, width, .. } = self.task.segments;
-        let filters = self.task.finish.filters;
-        let (line, mut column) = (self.first / pitch, self.first % pitch);
-        // Where the next real pixel goes.
-        let mut at = (self.pixel + line * width + column.min(width)) * filters + self.filter;
-        let mut sums = self.sums;
-        for _ in 0..self.rows {
-            if column < width {
-                each(sums, at);
-                at += filters;
-            }
-            column += 1;
-            if column == pitch {
-                column = 0;
-            }
-            // SAFETY: the sums have a row for every pixel.
-            sums = unsafe { sums.add(self.step) };
+        // SAFETY: as above.
+        unsafe {
+            self.stretches(|sums, at, pixels| {
+                for pixel in 0..pixels {
+                    each(sums.add(pixel * self.step), at + pixel * self.task.finish.filters);
+                }
+            });
         }
     }
 }
@@ -134,6 +145,62 @@ unsafe fn codes(
             }
             let y = _mm512_srav_epi32(y, shift);
             store(at, _mm512_min_epi32(_mm512_max_epi32(y, lo), hi));
+        });
+    }
+}
+
+/// The requantize rule to unsigned bytes, four pixels at a time: saturation does most of the clamping. `PLAIN` leaves
+/// offsets and first shifts out, `ADD` adds the residual.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn bytes<const PLAIN: bool, const ADD: bool>(
+    of: &Constants,
+    rows: &Rows,
+    residual: *const u8,
+    out: *mut u8,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (offset, pre, multiplier) = (vector(&of.offset), vector(&of.pre), vector(&of.multiplier));
+        let (bias, residual_shift, shift) = (vector(&of.bias), vector(&of.residual_shift), vector(&of.shift));
+        let hi = _mm512_set1_epi8(rows.task.finish.hi as i8);
+        let filters = rows.task.finish.filters;
+        let scaled = |sums: *const i32, at: usize| {
+            let mut t = _mm512_load_si512(sums.cast());
+            if !PLAIN {
+                t = _mm512_srav_epi32(_mm512_add_epi32(t, offset), pre);
+            }
+            let mut y = _mm512_add_epi32(_mm512_madd_epi16(t, multiplier), bias);
+            if ADD {
+                let r = _mm512_cvtepu8_epi32(_mm_loadu_si128(residual.add(at).cast()));
+                y = _mm512_add_epi32(y, _mm512_sllv_epi32(r, residual_shift));
+            }
+            _mm512_srav_epi32(y, shift)
+        };
+        // Packing interleaves the pixels by four bytes; this brings each pixel's together.
+        let apart = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        let pack = |y: [__m512i; 4]| {
+            let words = [_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3])];
+            let bytes = _mm512_min_epu8(_mm512_packus_epi16(words[0], words[1]), hi);
+            _mm512_permutexvar_epi32(apart, bytes)
+        };
+        rows.stretches(|mut sums, mut at, pixels| {
+            for _ in 0..pixels / 4 {
+                let y =
+                    pack(std::array::from_fn(|row| scaled(sums.add(row * rows.step), at + row * filters)));
+                _mm_storeu_si128(out.add(at).cast(), _mm512_castsi512_si128(y));
+                _mm_storeu_si128(out.add(at + filters).cast(), _mm512_extracti32x4_epi32::<1>(y));
+                _mm_storeu_si128(out.add(at + 2 * filters).cast(), _mm512_extracti32x4_epi32::<2>(y));
+                _mm_storeu_si128(out.add(at + 3 * filters).cast(), _mm512_extracti32x4_epi32::<3>(y));
+                sums = sums.add(4 * rows.step);
+                at += 4 * filters;
+            }
+            for _ in 0..pixels % 4 {
+                let y = scaled(sums, at);
+                _mm_storeu_si128(out.add(at).cast(), _mm512_castsi512_si128(pack([y; 4])));
+                sums = sums.add(rows.step);
+                at += filters;
+            }
         });
     }
 }

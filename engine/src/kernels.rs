@@ -7,12 +7,15 @@
 pub(crate) mod codes;
 pub(crate) mod elementwise;
 pub(crate) mod generic;
+pub(crate) mod input;
+pub(crate) mod level;
 pub(crate) mod pool;
 pub(crate) mod requantize;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
 use codes::{Codes, CodesMut};
+use level::Level;
 
 use crate::model::{Conv, Shape};
 
@@ -25,6 +28,9 @@ pub(crate) trait Kernel: Send + Sync {
 
     /// Name for people and logs.
     fn name(&self) -> &'static str;
+
+    /// The vector unit for everything but convolutions.
+    fn level(&self) -> Level;
 
     /// Most multiply-accumulates a second that one thread can do, in 10⁹, by measuring products of registers for some
     /// milliseconds; `None` where that has not been written down.
@@ -107,6 +113,15 @@ pub(crate) struct Workspace {
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Line(pub(crate) [u8; 64]);
+
+impl Line {
+    /// Lines as bytes.
+    #[expect(unsafe_code, reason = "a line is an array of bytes")]
+    pub(crate) fn bytes_mut(lines: &mut [Line]) -> &mut [u8] {
+        // SAFETY: a line is 64 bytes without padding, and every byte is valid.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines)) }
+    }
+}
 
 impl Default for Line {
     fn default() -> Self {

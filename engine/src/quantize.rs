@@ -3,6 +3,8 @@
 //! `code = clamp(floor(f64(x / step) + ½), lo, hi)`, the division in f32, the rest in f64. NaN and infinity are
 //! refused. Bytes go through the same function, by a table of 256 codes a channel.
 
+use crate::kernels;
+use crate::kernels::level::Level;
 use crate::model::{Format, Model, Normalization, Shape, Step};
 
 /// Rounds real values to the codes of one tensor.
@@ -74,14 +76,17 @@ impl InputQuantizer {
         self.bytes.is_some()
     }
 
+    /// One sample of finite NCHW floats to NHWC bytes, signed codes in two's complement.
+    pub(crate) fn floats_to_bytes(&self, level: Level, nchw: &[f32], out: &mut [u8]) {
+        let Quantizer { step, lo, hi } = self.quantizer;
+        kernels::input::floats(level, nchw, self.shape.c as usize, step, (lo, hi), out);
+    }
+
     /// One sample of NCHW floats to NHWC codes; `emit(position, code)` is called once for every code.
     pub fn floats(&self, nchw: &[f32], mut emit: impl FnMut(usize, i32)) -> Result<(), NotFinite> {
+        check_finite(nchw)?;
         let pixels = self.shape.h as usize * self.shape.w as usize;
         let channels = self.shape.c as usize;
-        // Checked apart, so that the loop below has no exit.
-        if let Some(index) = nchw.iter().position(|x| !x.is_finite()) {
-            return Err(NotFinite { index, value: nchw[index] });
-        }
         for (channel, plane) in nchw.chunks_exact(pixels).take(channels).enumerate() {
             for (pixel, &x) in plane.iter().enumerate() {
                 emit(pixel * channels + channel, self.quantizer.round(x));
@@ -99,6 +104,19 @@ impl InputQuantizer {
             }
         }
     }
+}
+
+/// Refuses NaN and infinities.
+pub(crate) fn check_finite(values: &[f32]) -> Result<(), NotFinite> {
+    const BLOCK: usize = 256;
+    for (block, chunk) in values.chunks(BLOCK).enumerate() {
+        // No early exit, so that it is done in vectors.
+        if chunk.iter().fold(false, |found, x| found | !x.is_finite()) {
+            let within = chunk.iter().position(|x| !x.is_finite()).unwrap_or_default();
+            return Err(NotFinite { index: block * BLOCK + within, value: chunk[within] });
+        }
+    }
+    Ok(())
 }
 
 impl Normalization {

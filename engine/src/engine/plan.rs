@@ -4,9 +4,10 @@
 
 use super::arena::{Place, Scratch, Size, Width};
 use super::{EngineError, MEMORY_LIMIT};
-use crate::kernels::pool::Geometry;
+use crate::kernels::level::Level;
+use crate::kernels::pool::{self, Geometry};
 use crate::kernels::requantize::Rule;
-use crate::kernels::{ConvLayer, Kernel, PreparedConv, elementwise};
+use crate::kernels::{ConvLayer, Kernel, PreparedConv, WorkspaceSize, elementwise};
 use crate::model::{Add, Model, Node, Op};
 
 /// Elements that places are aligned to.
@@ -20,6 +21,8 @@ pub(super) struct Plan {
     pub(super) places: Vec<Place>,
     /// Memory in all.
     pub(super) size: Size,
+    /// The vector unit for everything but convolutions.
+    pub(super) level: Level,
 }
 
 /// One node, ready to run.
@@ -52,16 +55,22 @@ impl Plan {
         let mut steps = Vec::with_capacity(model.nodes.len());
         for node in &model.nodes {
             let action = action(model, node, kernel);
-            if let Action::Conv(conv) = &action {
-                size.workspace = size.workspace.max(conv.workspace());
-            }
+            let workspace = match &action {
+                Action::Conv(conv) => conv.workspace(),
+                Action::MaxPool(geometry) => WorkspaceSize {
+                    lines: pool::max_space(geometry).div_ceil(64),
+                    ..WorkspaceSize::default()
+                },
+                _ => WorkspaceSize::default(),
+            };
+            size.workspace = size.workspace.max(workspace);
             let inputs = node.inputs.iter().map(|id| places[id.0 as usize]).collect();
             steps.push(Step { inputs, output: places[node.output.0 as usize], action });
         }
         if size.bytes() > MEMORY_LIMIT {
             return Err(EngineError::Memory { needed: size.bytes() });
         }
-        Ok(Plan { steps, places, size })
+        Ok(Plan { steps, places, size, level: kernel.level() })
     }
 
     /// Memory for one thread.
@@ -84,7 +93,14 @@ fn action(model: &Model, node: &Node, kernel: &dyn Kernel) -> Action {
             output,
         })),
         Op::Add(add) => Action::Add(*add),
-        Op::Affine(rule) => Action::Affine(Rule::new(rule)),
+        Op::Affine(rule) => {
+            let rule = Rule::new(rule);
+            let to = model.tensor(node.output).format;
+            match elementwise::affine_table(kernel.level(), &rule, x.format, to) {
+                Some(table) => Action::Lut(table),
+                None => Action::Affine(rule),
+            }
+        }
         Op::MaxPool(window) => Action::MaxPool(geometry(*window)),
         Op::AvgPool(window, rule) => Action::AvgPool(geometry(*window), Rule::new(rule)),
         Op::Lut(table) => Action::Lut(Box::new(elementwise::by_byte(table, x.format.range().0))),

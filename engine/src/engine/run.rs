@@ -4,8 +4,10 @@ use super::arena::{Rest, Scratch};
 use super::plan::{Action, Step};
 use super::{Engine, RunError};
 use crate::kernels::codes::{Codes, CodesMut};
-use crate::kernels::{Workspace, elementwise, pool};
+use crate::kernels::level::Level;
+use crate::kernels::{Line, Workspace, elementwise, pool};
 use crate::model::TensorId;
+use crate::quantize::check_finite;
 use crate::reference::{Trace, softmax};
 
 impl Engine {
@@ -19,14 +21,14 @@ impl Engine {
         out: &mut [f32],
     ) -> Result<(), RunError> {
         self.check_lengths(input_nchw.len(), batch, out.len())?;
-        if let Some(index) = input_nchw.iter().position(|x| !x.is_finite()) {
-            return Err(crate::quantize::NotFinite { index, value: input_nchw[index] }.into());
-        }
+        check_finite(input_nchw)?;
         scratch.fit(&self.plan.size);
         let (samples, outputs) = self.samples(input_nchw, out);
         for (sample, values) in samples.zip(outputs) {
-            let mut codes = scratch.codes_mut(self.input_place());
-            self.input.floats(sample, |position, code| codes.narrow(position, &[code]))?;
+            match scratch.codes_mut(self.input_place()) {
+                CodesMut::Byte(codes) => self.input.floats_to_bytes(self.plan.level, sample, codes),
+                mut codes => self.input.floats(sample, |position, code| codes.narrow(position, &[code]))?,
+            }
             self.steps(scratch, |_, _| {});
             self.values(scratch, values);
         }
@@ -48,8 +50,12 @@ impl Engine {
         scratch.fit(&self.plan.size);
         let (samples, outputs) = self.samples(input_hwc, out);
         for (sample, values) in samples.zip(outputs) {
-            let mut codes = scratch.codes_mut(self.input_place());
-            self.input.bytes(sample, |position, code| codes.narrow(position, &[code]));
+            match scratch.codes_mut(self.input_place()) {
+                CodesMut::Byte(codes) => {
+                    self.input.bytes(sample, |position, code| codes[position] = code as u8)
+                }
+                mut codes => self.input.bytes(sample, |position, code| codes.narrow(position, &[code])),
+            }
             self.steps(scratch, |_, _| {});
             self.values(scratch, values);
         }
@@ -112,7 +118,7 @@ impl Engine {
     pub(super) fn steps(&self, scratch: &mut Scratch, mut seen: impl FnMut(TensorId, Codes)) {
         for (step, node) in self.plan.steps.iter().zip(&self.model.nodes) {
             let (out, rest, workspace) = scratch.borrow(step.output);
-            perform(step, rest, out, workspace);
+            perform(self.plan.level, step, rest, out, workspace);
             seen(node.output, scratch.codes(step.output));
         }
     }
@@ -135,18 +141,21 @@ impl Engine {
     }
 }
 
-fn perform(step: &Step, rest: Rest, mut out: CodesMut, workspace: &mut Workspace) {
+fn perform(level: Level, step: &Step, rest: Rest, mut out: CodesMut, workspace: &mut Workspace) {
     let operand = |index: usize| rest.codes(step.inputs[index]);
     match &step.action {
         Action::Conv(conv) => {
             let residual = step.inputs.get(1).map(|&place| rest.codes(place));
             conv.run(operand(0), residual, out, workspace);
         }
-        Action::Add(rule) => elementwise::add(rule, operand(0), operand(1), &mut out),
-        Action::Affine(rule) => elementwise::affine(rule, operand(0), &mut out),
-        Action::MaxPool(geometry) => pool::max(geometry, operand(0), &mut out),
-        Action::AvgPool(geometry, rule) => pool::average(geometry, rule, operand(0), &mut out),
-        Action::Lut(table) => elementwise::lut(table, operand(0), &mut out),
+        Action::Add(rule) => elementwise::add(level, rule, operand(0), operand(1), &mut out),
+        Action::Affine(rule) => elementwise::affine(level, rule, operand(0), &mut out),
+        Action::MaxPool(geometry) => {
+            let space = Line::bytes_mut(&mut workspace.lines);
+            pool::max(level, geometry, operand(0), &mut out, space);
+        }
+        Action::AvgPool(geometry, rule) => pool::average(level, geometry, rule, operand(0), &mut out),
+        Action::Lut(table) => elementwise::lut(level, table, operand(0), &mut out),
         Action::Concat(parts) => {
             let channels = parts.iter().sum();
             let mut first = 0;

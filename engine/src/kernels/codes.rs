@@ -47,7 +47,7 @@ impl<'a> Codes<'a> {
     }
 
     /// Widens all codes into `out`, which has their length.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn widen(&self, out: &mut [i32]) {
         match self {
             Codes::Unsigned(codes) => out.iter_mut().zip(*codes).for_each(|(o, &c)| *o = i32::from(c)),
@@ -58,7 +58,7 @@ impl<'a> Codes<'a> {
     }
 
     /// Widens all codes, none of them 32-bit sums, into `out`, which has their length.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn widen_to_words(&self, out: &mut [i16]) {
         match self {
             Codes::Unsigned(codes) => out.iter_mut().zip(*codes).for_each(|(o, &c)| *o = i16::from(c)),
@@ -80,7 +80,7 @@ impl CodesMut<'_> {
     }
 
     /// Writes codes from position `start` on.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn narrow(&mut self, start: usize, codes: &[i32]) {
         let range = start..start + codes.len();
         match self {

@@ -1,11 +1,17 @@
 //! Operations that look at one position at a time.
 
 use super::codes::{Codes, CodesMut};
+use super::level::{Level, by_level};
 use super::requantize::{CHUNK, Rule};
-use crate::model::Add;
+use crate::model::{Add, Format};
 
-/// `y = clamp(((a << a_shift) + (b << b_shift) + bias) >> shift, lo, hi)`.
-pub(crate) fn add(rule: &Add, a: Codes, b: Codes, out: &mut CodesMut) {
+by_level! {
+    /// `y = clamp(((a << a_shift) + (b << b_shift) + bias) >> shift, lo, hi)`.
+    add = add_body(rule: &Add, a: Codes, b: Codes, out: &mut CodesMut)
+}
+
+#[inline(always)]
+fn add_body(rule: &Add, a: Codes, b: Codes, out: &mut CodesMut) {
     let (mut left, mut right) = ([0i32; CHUNK], [0i32; CHUNK]);
     for start in (0..out.len()).step_by(CHUNK) {
         let len = CHUNK.min(out.len() - start);
@@ -20,8 +26,13 @@ pub(crate) fn add(rule: &Add, a: Codes, b: Codes, out: &mut CodesMut) {
     }
 }
 
-/// The requantize rule on codes.
-pub(crate) fn affine(rule: &Rule, x: Codes, out: &mut CodesMut) {
+by_level! {
+    /// The requantize rule on codes.
+    affine = affine_body(rule: &Rule, x: Codes, out: &mut CodesMut)
+}
+
+#[inline(always)]
+fn affine_body(rule: &Rule, x: Codes, out: &mut CodesMut) {
     let channels = rule.channels();
     let mut row = [0i32; CHUNK];
     for pixel in (0..out.len()).step_by(channels) {
@@ -35,17 +46,37 @@ pub(crate) fn affine(rule: &Rule, x: Codes, out: &mut CodesMut) {
 }
 
 /// Table look-up by the low byte of a code; see [`by_byte`].
-pub(crate) fn lut(table: &[i16; 256], x: Codes, out: &mut CodesMut) {
+pub(crate) fn lut(level: Level, table: &[i16; 256], x: Codes, out: &mut CodesMut) {
     let (Codes::Unsigned(codes) | Codes::Signed(codes)) = x else {
         unreachable!("the check lets tables read codes of at most 8 bits only");
     };
     match out {
         CodesMut::Byte(out) => {
-            out.iter_mut().zip(codes).for_each(|(o, &c)| *o = table[usize::from(c)] as u8);
+            let table = table.map(|entry| entry as u8);
+            #[cfg(target_arch = "x86_64")]
+            if level == Level::Avx512Vbmi {
+                return super::x86::lookup::bytes(level, &table, codes, out);
+            }
+            out.iter_mut().zip(codes).for_each(|(o, &c)| *o = table[usize::from(c)]);
         }
         CodesMut::Wide(out) => out.iter_mut().zip(codes).for_each(|(o, &c)| *o = table[usize::from(c)]),
         CodesMut::Sum(_) => unreachable!("the check lets logits alone write sums"),
     }
+}
+
+/// The rule as a table, where that is faster: one rule for all channels, bytes in and out, and quick look-ups.
+pub(crate) fn affine_table(level: Level, rule: &Rule, from: Format, to: Format) -> Option<Box<[i16; 256]>> {
+    let bytes = from.bytes() == 1 && to.bytes() == 1;
+    if !(level.looks_up_bytes() && bytes && rule.is_uniform()) {
+        return None;
+    }
+    let (lo, hi) = from.range();
+    let entries = (lo..=hi).map(|code| {
+        let mut y = [code];
+        rule.apply(0, &mut y, None);
+        y[0] as i16
+    });
+    Some(Box::new(by_byte(&entries.collect::<Vec<_>>(), lo)))
 }
 
 /// A table that starts at the lowest code, rearranged to be indexed by a code's byte.

@@ -9,6 +9,7 @@ mod dot;
 mod padded;
 mod panels;
 
+use super::level::Level;
 use super::{ConvLayer, Kernel, PreparedConv};
 use blocked::Blocked;
 use depthwise::Depthwise;
@@ -24,6 +25,10 @@ impl Kernel for Generic {
 
     fn name(&self) -> &'static str {
         "generic"
+    }
+
+    fn level(&self) -> Level {
+        Level::Portable
     }
 
     fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv> {

@@ -1,6 +1,7 @@
 //! Pools over NHWC codes: loops over taps outside, over channels inside.
 
 use super::codes::{Codes, CodesMut};
+use super::level::{Level, by_level};
 use super::requantize::{CHUNK, Rule};
 use crate::model::{Shape, Window};
 
@@ -29,6 +30,7 @@ impl Geometry {
         (first.max(0) as usize, fitting.min(left).max(0) as usize)
     }
 
+    #[inline(always)]
     /// Calls `tap(position of the pixel's first code)` for every input pixel under the window.
     fn each_tap(&self, y: usize, x: usize, mut tap: impl FnMut(usize)) {
         let (first_row, rows) = self.taps(0, y);
@@ -42,6 +44,7 @@ impl Geometry {
         }
     }
 
+    #[inline(always)]
     /// Calls `pool(chunk's sums, window, …)` for every output pixel and chunk of channels.
     fn each_chunk(&self, mut chunk: impl FnMut(usize, usize, usize, usize)) {
         let channels = self.output.c as usize;
@@ -59,22 +62,80 @@ impl Geometry {
     }
 }
 
-/// Largest code under each window.
-pub(crate) fn max(geometry: &Geometry, x: Codes, out: &mut CodesMut) {
-    let (mut most, mut row) = ([0i32; CHUNK], [0i32; CHUNK]);
-    geometry.each_chunk(|y, column, first, len| {
-        let (most, row) = (&mut most[..len], &mut row[..len]);
-        most.fill(i32::MIN);
-        geometry.each_tap(y, column, |at| {
-            x.slice(at + first, len).widen(row);
-            most.iter_mut().zip(&*row).for_each(|(most, &code)| *most = (*most).max(code));
-        });
-        out.narrow(geometry.start(y, column, first), most);
-    });
+/// Bytes of room that [`max`] needs: one row of the input.
+pub(crate) fn max_space(geometry: &Geometry) -> usize {
+    geometry.input.w as usize * geometry.input.c as usize
 }
 
-/// Sum under each window, requantized.
-pub(crate) fn average(geometry: &Geometry, rule: &Rule, x: Codes, out: &mut CodesMut) {
+/// Largest code under each window. `space` has [`max_space`] bytes.
+pub(crate) fn max(level: Level, geometry: &Geometry, x: Codes, out: &mut CodesMut, space: &mut [u8]) {
+    match (x, out) {
+        (Codes::Unsigned(codes), CodesMut::Byte(out)) => max_unsigned(level, geometry, codes, out, space),
+        (Codes::Signed(codes), CodesMut::Byte(out)) => max_signed(level, geometry, codes, out, space),
+        _ => unreachable!("the check lets only codes of at most 8 bits be pooled"),
+    }
+}
+
+by_level! {
+    max_unsigned = max_unsigned_body(geometry: &Geometry, x: &[u8], out: &mut [u8], space: &mut [u8])
+}
+by_level! {
+    max_signed = max_signed_body(geometry: &Geometry, x: &[u8], out: &mut [u8], space: &mut [u8])
+}
+
+#[inline(always)]
+fn max_unsigned_body(geometry: &Geometry, x: &[u8], out: &mut [u8], space: &mut [u8]) {
+    max_bytes(geometry, x, out, space, u8::max);
+}
+
+#[inline(always)]
+fn max_signed_body(geometry: &Geometry, x: &[u8], out: &mut [u8], space: &mut [u8]) {
+    max_bytes(geometry, x, out, space, |a, b| (a as i8).max(b as i8) as u8);
+}
+
+/// Over columns of each band of rows first, then along the rows.
+#[inline(always)]
+fn max_bytes(
+    geometry: &Geometry,
+    x: &[u8],
+    out: &mut [u8],
+    space: &mut [u8],
+    larger: impl Fn(u8, u8) -> u8 + Copy,
+) {
+    let channels = geometry.input.c as usize;
+    let line = geometry.input.w as usize * channels;
+    let [down, right] = geometry.window.dilation.map(|d| d as usize);
+    let raise = |out: &mut [u8], codes: &[u8]| {
+        out.iter_mut().zip(codes).for_each(|(out, &code)| *out = larger(*out, code));
+    };
+    let space = &mut space[..line];
+    for (y, out) in out.chunks_exact_mut(geometry.output.w as usize * channels).enumerate() {
+        let (first, rows) = geometry.taps(0, y);
+        let row = |index: usize| &x[(first + index * down) * line..][..line];
+        let band = if rows > 1 {
+            space.copy_from_slice(row(0));
+            (1..rows).for_each(|index| raise(space, row(index)));
+            &*space
+        } else {
+            row(0)
+        };
+        for (x, out) in out.chunks_exact_mut(channels).enumerate() {
+            let (first, columns) = geometry.taps(1, x);
+            out.copy_from_slice(&band[first * channels..][..channels]);
+            for column in 1..columns {
+                raise(out, &band[(first + column * right) * channels..][..channels]);
+            }
+        }
+    }
+}
+
+by_level! {
+    /// Sum under each window, requantized.
+    average = average_body(geometry: &Geometry, rule: &Rule, x: Codes, out: &mut CodesMut)
+}
+
+#[inline(always)]
+fn average_body(geometry: &Geometry, rule: &Rule, x: Codes, out: &mut CodesMut) {
     let (mut sums, mut row) = ([0i32; CHUNK], [0i32; CHUNK]);
     geometry.each_chunk(|y, column, first, len| {
         let (sums, row) = (&mut sums[..len], &mut row[..len]);

@@ -47,13 +47,24 @@ impl Rule {
         }
     }
 
+    /// Whether all channels have the same numbers.
+    pub(crate) fn is_uniform(&self) -> bool {
+        fn same<T: PartialEq>(numbers: &[T]) -> bool {
+            numbers.windows(2).all(|pair| pair[0] == pair[1])
+        }
+        self.pre.as_ref().is_none_or(|pre| same(pre))
+            && same(&self.multiplier)
+            && same(&self.bias)
+            && same(&self.shift)
+    }
+
     /// Channels of the rule.
     pub(crate) fn channels(&self) -> usize {
         self.shift.len()
     }
 
     /// Turns the sums of channels `first ..` into codes, in place. `residual` has the same positions.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn apply(&self, first: usize, sums: &mut [i32], residual: Option<Codes>) {
         let range = first..first + sums.len();
         if let Some(pre) = &self.pre {
@@ -72,7 +83,7 @@ impl Rule {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn add_residual(&self, first: usize, sums: &mut [i32], residual: Codes) {
         let mut row = [0i32; CHUNK];
         let shifts = &self.residual_shift[first..first + sums.len()];
@@ -99,7 +110,7 @@ impl Finish {
     }
 
     /// Finishes the sums of channels `first ..` of one pixel, whose first code lies at `start` in `out`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn finish(
         &self,
         first: usize,

@@ -6,5 +6,6 @@ pub(crate) mod amx;
 pub(crate) mod avx512;
 mod direct;
 mod finish;
+pub(crate) mod lookup;
 pub(crate) mod panels;
 mod source;

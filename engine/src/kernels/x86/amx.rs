@@ -12,6 +12,7 @@ use super::avx512::{Avx512, best_rate, finish};
 use super::direct::{Direct, Matrix, Task};
 use super::panels::{FILTERS, Line};
 use super::source::Demands;
+use crate::kernels::level::Level;
 use crate::kernels::{ConvLayer, Kernel, PreparedConv};
 
 /// The proof that this CPU has AMX for bytes, that the system lets this process use it, and that there is AVX-512.
@@ -28,6 +29,10 @@ impl Kernel for Amx {
 
     fn name(&self) -> &'static str {
         "amx"
+    }
+
+    fn level(&self) -> Level {
+        self.0.level()
     }
 
     fn peak(&self) -> Option<f64> {

@@ -11,6 +11,7 @@ use super::direct::{Direct, Matrix, Task};
 use super::panels::{FILTERS, Line};
 use super::source::Demands;
 use crate::kernels::generic::Generic;
+use crate::kernels::level::Level;
 use crate::kernels::{ConvLayer, Kernel, PreparedConv};
 
 /// The proof that this CPU has AVX-512 F, BW, VL, DQ and VNNI.
@@ -29,6 +30,10 @@ impl Kernel for Avx512 {
 
     fn name(&self) -> &'static str {
         "avx512-vnni"
+    }
+
+    fn level(&self) -> Level {
+        if is_x86_feature_detected!("avx512vbmi") { Level::Avx512Vbmi } else { Level::Avx512 }
     }
 
     fn peak(&self) -> Option<f64> {

@@ -137,12 +137,3 @@ impl Panels {
         &space[..count * self.steps]
     }
 }
-
-impl Line {
-    /// Lines as bytes.
-    #[expect(unsafe_code, reason = "a line is an array of bytes")]
-    pub(crate) fn bytes_mut(lines: &mut [Line]) -> &mut [u8] {
-        // SAFETY: a line is 64 bytes without padding, and every byte is valid.
-        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines)) }
-    }
-}

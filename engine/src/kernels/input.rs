@@ -1,9 +1,9 @@
 //! The input edge on bytes: `code = clamp(floor(x / step + ½), lo, hi)`, as [`crate::quantize`] defines it.
 //!
-//! With `q = x / step` in f32, `r = floor(q)` and `q − r` are exact in f32 for |q| ≤ 2²²: where |q| ≥ ½, `q − r` is a
-//! multiple of q's last place below 1, and where q is in (−½, 0) it is more than ½ however it is rounded. So
-//! `floor(q + ½) = r + (q − r ≥ ½)`, exactly. The product with the reciprocal of the step is off by less than 2⁻²² of q;
-//! unless it comes close to a half, it gives the same code, and spares the division.
+//! With `q = x / step` in f32 and `n` the nearest integer (ties to even), `q − n` is exact in f32 for |q| < 2²²: it is a
+//! multiple of q's last place of at most ½. So `floor(q + ½)` is `n + 1` if `q − n = ½`, and `n` otherwise. The product
+//! with the reciprocal of the step is off by less than 2⁻²² of q; unless it comes close to a half, it gives the same code,
+//! and spares the division.
 
 use super::level::by_level;
 
@@ -11,6 +11,8 @@ use super::level::by_level;
 const LIMIT: f32 = 512.0;
 /// How far from a half the product decides; more than 2⁻²² · [`LIMIT`].
 const NEAR: f32 = 1.0 / 1024.0;
+/// 1.5 · 2²³: a sum with it is rounded to an integer, whose low bits are the sum's.
+const INTEGERS: f32 = 12_582_912.0;
 /// Values a step.
 const LANES: usize = 16;
 /// Pixels a step, where channels are interleaved.
@@ -79,11 +81,11 @@ fn round<const N: usize>(quotients: [f32; N], (lo, hi): (i32, i32)) -> ([u8; N],
         // Written so that it becomes one instruction each; there is no NaN here.
         let q = if q > -LIMIT { q } else { -LIMIT };
         let q = if q < LIMIT { q } else { LIMIT };
-        let truncated = q as i32;
-        let floor = truncated - i32::from(truncated as f32 > q);
-        let fraction = q - floor as f32;
-        near |= (fraction - 0.5).abs() < NEAR;
-        let rounded = floor + i32::from(fraction >= 0.5);
+        let shifted = q + INTEGERS;
+        let fraction = q - (shifted - INTEGERS);
+        near |= fraction.abs() > 0.5 - NEAR;
+        let nearest = shifted.to_bits() as i32 - INTEGERS.to_bits() as i32;
+        let rounded = nearest + i32::from(fraction >= 0.5);
         *code = rounded.max(lo).min(hi) as u8;
     }
     (codes, near)

@@ -140,8 +140,9 @@ impl Matrix for Amx {
         let of_tile = ROWS * task.count * FILTERS;
         let tiles = segments.count * of_segment;
         // All products first, then all ends: so the processor has several products to work on at a time.
-        for start in (0..tiles).step_by(TILES / task.count) {
-            let end = tiles.min(start + TILES / task.count);
+        let batch = if task.pieces.len() < FEW_PIECES { TILES } else { 4 } / task.count;
+        for start in (0..tiles).step_by(batch) {
+            let end = tiles.min(start + batch);
             let mut tile = start;
             while tile < end {
                 // SAFETY: the sums have room for every tile from `start` to `end`.
@@ -161,6 +162,9 @@ impl Matrix for Amx {
         }
     }
 }
+
+/// Below this many pieces a product is too short to hide what comes before and after it.
+const FEW_PIECES: usize = 6;
 
 /// Most tiles of sums that are kept.
 const TILES: usize = 16;

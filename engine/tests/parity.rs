@@ -139,3 +139,22 @@ fn a_batch_over_threads_equals_one_sample_after_the_other() {
         }
     }
 }
+
+#[test]
+fn layers_whose_weights_stay_packed_equal_the_reference() {
+    let mut rng = Rng::new(5);
+    for (side, channels, filters, kernel, stride) in [
+        (7, 128, 128, 3, 1),
+        (4, 128, 136, 3, 1),
+        (9, 64, 256, 3, 2),
+        (3, 512, 300, 1, 1),
+        (12, 64, 240, 3, 1),
+    ] {
+        let case = ConvCase { bits: 2, ..ConvCase::square(filters, kernel, stride) };
+        let shape = Shape { h: side, w: side, c: channels };
+        let seed = rng.bits();
+        for format in [Format::Unsigned { bits: 6 }, Format::Signed { bits: 8 }] {
+            assert_parity(&conv_model(seed, shape, format, &case, stride == 1), seed);
+        }
+    }
+}

@@ -4,6 +4,8 @@
 //! convolution configures them, and gives them back at its end.
 #![expect(unsafe_code, reason = "instructions without intrinsics, and loads and stores through pointers")]
 
+mod unpacking;
+
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::mem::MaybeUninit;
@@ -11,7 +13,7 @@ use std::mem::MaybeUninit;
 use super::avx512::{Avx512, best_rate, finish};
 use super::direct::{Direct, Matrix, Task};
 use super::panels::{FILTERS, Line};
-use super::source::Demands;
+use super::source::{Demands, Segments};
 use crate::kernels::level::Level;
 use crate::kernels::{ConvLayer, Kernel, PreparedConv};
 
@@ -108,6 +110,11 @@ impl Matrix for Amx {
         left.min(2)
     }
 
+    fn unpacks(segments: &Segments) -> bool {
+        // With more tiles it pays to unpack once.
+        segments.count * segments.pixels.div_ceil(ROWS) <= 16
+    }
+
     fn unpack(self, packed: &[Line], table: &Line, steps: &mut [Line]) {
         self.0.unpack(packed, table, steps);
     }
@@ -144,6 +151,19 @@ impl Matrix for Amx {
         for start in (0..tiles).step_by(batch) {
             let end = tiles.min(start + batch);
             let mut tile = start;
+            if let Some((packed, tables)) = task.packed {
+                while tile < end {
+                    // The last one may be alone: it is done twice.
+                    let input = [at(tile), at((tile + 1).min(tiles - 1))];
+                    // SAFETY: the caller's promise, and the value proves AVX-512; the tiles are configured. The sums
+                    // have room for one tile more.
+                    unsafe {
+                        let sums = sums.add((tile - start) * of_tile);
+                        unpacking::two_by_two(self.0, task, packed, tables, input, sums);
+                    }
+                    tile += 2;
+                }
+            }
             while tile < end {
                 // SAFETY: the sums have room for every tile from `start` to `end`.
                 let out = unsafe { sums.add((tile - start) * of_tile) };

@@ -18,6 +18,11 @@ pub(super) trait Matrix: Copy + Send + Sync + 'static {
     /// How many panels to take at once, where `left` are left.
     fn panels(left: usize) -> usize;
 
+    /// Whether [`Matrix::multiply`] unpacks panels itself, two at a time, where the pixels are these.
+    fn unpacks(_segments: &Segments) -> bool {
+        false
+    }
+
     /// Unpacks a panel; see [`Panels::get`].
     fn unpack(self, packed: &[Line], table: &Line, steps: &mut [Line]);
 
@@ -41,8 +46,10 @@ pub(super) struct Task<'a> {
     pub(super) pieces: &'a [usize],
     pub(super) pixel_step: usize,
     pub(super) segments: Segments,
-    /// `count` panels, one after the other.
+    /// `count` panels, one after the other; empty where there is a packed one.
     pub(super) panels: &'a [Line],
+    /// Two packed panels with what follows them, and their tables.
+    pub(super) packed: Option<(&'a [Line], &'a [Line])>,
     /// The first panel's number.
     pub(super) first: usize,
     pub(super) count: usize,
@@ -120,16 +127,24 @@ impl<M: Matrix> PreparedConv for Direct<M> {
         for group in 0..self.groups {
             let mut block = 0;
             while block < self.panels.blocks() {
-                let count = M::panels(self.panels.blocks() - block);
                 let first = group * self.panels.blocks() + block;
-                let panels = self.panels.get(first, count, space, |packed, table, steps| {
-                    self.matrix.unpack(packed, table, steps);
-                });
+                let pair = M::unpacks(self.source.segments()) && block + 2 <= self.panels.blocks();
+                let packed = if pair { self.panels.packed(first) } else { None };
+                let (count, panels) = if packed.is_some() {
+                    (2, &[][..])
+                } else {
+                    let count = M::panels(self.panels.blocks() - block);
+                    let unpack = |packed: &[Line], table: &Line, steps: &mut [Line]| {
+                        self.matrix.unpack(packed, table, steps);
+                    };
+                    (count, self.panels.get(first, count, space, unpack))
+                };
                 let task = Task {
                     pieces: &self.pieces,
                     pixel_step: self.source.pixel_step(),
                     segments: *self.source.segments(),
                     panels,
+                    packed,
                     first,
                     count,
                     finish: &self.finish,

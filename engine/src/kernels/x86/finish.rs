@@ -87,11 +87,6 @@ impl Finish {
         Finish { constants, lo, hi, filters, of_group }
     }
 
-    /// Whether codes are unsigned bytes from 0 on.
-    pub(super) fn is_unsigned(&self) -> bool {
-        self.lo == 0 && self.hi <= 255
-    }
-
     /// First filter of a panel, counted over all groups, and how many it has.
     pub(super) fn filters_of(&self, panel: usize) -> (usize, usize) {
         let blocks = self.of_group.div_ceil(FILTERS);

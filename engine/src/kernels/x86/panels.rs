@@ -43,7 +43,11 @@ impl Panels {
         let whole = runs.iter().all(|run| run.len.is_multiple_of(demands.depth.max(16)));
         let packed = weights.bits == 2 && whole && weights.codes.len() > PACKED_FROM;
         let mut panels = Panels {
-            lines: vec![Line([0; STEP]); groups * blocks * if packed { steps / 4 } else { steps }],
+            // Unpacking may read some steps ahead.
+            lines: vec![
+                Line([0; STEP]);
+                if packed { groups * blocks * steps / 4 + 12 } else { groups * blocks * steps }
+            ],
             tables: packed.then(|| vec![Line([0; STEP]); groups * blocks]),
             steps,
             blocks,
@@ -111,6 +115,12 @@ impl Panels {
     /// Panels of a group.
     pub(super) fn blocks(&self) -> usize {
         self.blocks
+    }
+
+    /// Panels from `panel` on as they are packed, and their tables; `None` if the panels are not packed.
+    pub(super) fn packed(&self, panel: usize) -> Option<(&[Line], &[Line])> {
+        let tables = self.tables.as_ref()?;
+        Some((&self.lines[panel * self.steps / 4..], &tables[panel..]))
     }
 
     /// Lines that [`Panels::get`] needs for this many panels.

@@ -33,18 +33,13 @@ pub(in crate::kernels::x86) unsafe fn finish(
                 (Target::Sum(out), _) => {
                     logits(of, &rows, |at, y| _mm512_mask_storeu_epi32(out.add(at), mask, y));
                 }
-                (Target::Byte(out), residual @ (Residual::None | Residual::Unsigned(_)))
-                    if filters == FILTERS && task.finish.is_unsigned() =>
+                (Target::Byte(out), residual)
+                    if filters == FILTERS && !matches!(residual, Residual::Wide(_)) =>
                 {
-                    let residual = match residual {
-                        Residual::Unsigned(residual) => Some(residual),
-                        _ => None,
-                    };
-                    match (residual, of.plain) {
-                        (None, true) => bytes::<true, false>(of, &rows, std::ptr::null(), out),
-                        (None, false) => bytes::<false, false>(of, &rows, std::ptr::null(), out),
-                        (Some(residual), true) => bytes::<true, true>(of, &rows, residual, out),
-                        (Some(residual), false) => bytes::<false, true>(of, &rows, residual, out),
+                    if task.finish.lo >= 0 {
+                        to_bytes::<false>(of, &rows, residual, out);
+                    } else {
+                        to_bytes::<true>(of, &rows, residual, out);
                     }
                 }
                 (target, residual) => {
@@ -149,20 +144,43 @@ unsafe fn codes(
     }
 }
 
-/// The requantize rule to unsigned bytes, four pixels at a time: saturation does most of the clamping. `PLAIN` leaves
-/// offsets and first shifts out, `ADD` adds the residual.
+/// The requantize rule to bytes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn bytes<const PLAIN: bool, const ADD: bool>(
+unsafe fn to_bytes<const SIGNED: bool>(of: &Constants, rows: &Rows, residual: Residual, out: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let unsigned = |r: *const u8, at| _mm512_cvtepu8_epi32(_mm_loadu_si128(r.add(at).cast()));
+        let signed = |r: *const i8, at| _mm512_cvtepi8_epi32(_mm_loadu_si128(r.add(at).cast()));
+        let nothing = |_| _mm512_setzero_si512();
+        match (residual, of.plain) {
+            (Residual::Unsigned(r), true) => bytes::<SIGNED, true, true>(of, rows, |at| unsigned(r, at), out),
+            (Residual::Unsigned(r), false) => {
+                bytes::<SIGNED, false, true>(of, rows, |at| unsigned(r, at), out)
+            }
+            (Residual::Signed(r), true) => bytes::<SIGNED, true, true>(of, rows, |at| signed(r, at), out),
+            (Residual::Signed(r), false) => bytes::<SIGNED, false, true>(of, rows, |at| signed(r, at), out),
+            (_, true) => bytes::<SIGNED, true, false>(of, rows, nothing, out),
+            (_, false) => bytes::<SIGNED, false, false>(of, rows, nothing, out),
+        }
+    }
+}
+
+/// The same, four pixels at a time: saturation does a part of the clamping. `PLAIN` leaves offsets and first shifts out,
+/// `ADD` adds the residual's codes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn bytes<const SIGNED: bool, const PLAIN: bool, const ADD: bool>(
     of: &Constants,
     rows: &Rows,
-    residual: *const u8,
+    residual: impl Fn(usize) -> __m512i,
     out: *mut u8,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
         let (offset, pre, multiplier) = (vector(&of.offset), vector(&of.pre), vector(&of.multiplier));
         let (bias, residual_shift, shift) = (vector(&of.bias), vector(&of.residual_shift), vector(&of.shift));
+        let lo = _mm512_set1_epi8(rows.task.finish.lo as i8);
         let hi = _mm512_set1_epi8(rows.task.finish.hi as i8);
         let filters = rows.task.finish.filters;
         let scaled = |sums: *const i32, at: usize| {
@@ -172,8 +190,7 @@ unsafe fn bytes<const PLAIN: bool, const ADD: bool>(
             }
             let mut y = _mm512_add_epi32(_mm512_madd_epi16(t, multiplier), bias);
             if ADD {
-                let r = _mm512_cvtepu8_epi32(_mm_loadu_si128(residual.add(at).cast()));
-                y = _mm512_add_epi32(y, _mm512_sllv_epi32(r, residual_shift));
+                y = _mm512_add_epi32(y, _mm512_sllv_epi32(residual(at), residual_shift));
             }
             _mm512_srav_epi32(y, shift)
         };
@@ -181,7 +198,13 @@ unsafe fn bytes<const PLAIN: bool, const ADD: bool>(
         let apart = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
         let pack = |y: [__m512i; 4]| {
             let words = [_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3])];
-            let bytes = _mm512_min_epu8(_mm512_packus_epi16(words[0], words[1]), hi);
+            let bytes = if SIGNED {
+                let bytes = _mm512_packs_epi16(words[0], words[1]);
+                _mm512_min_epi8(_mm512_max_epi8(bytes, lo), hi)
+            } else {
+                let bytes = _mm512_packus_epi16(words[0], words[1]);
+                _mm512_min_epu8(_mm512_max_epu8(bytes, lo), hi)
+            };
             _mm512_permutexvar_epi32(apart, bytes)
         };
         rows.stretches(|mut sums, mut at, pixels| {

@@ -78,13 +78,21 @@ impl<M: Matrix> Direct<M> {
         let (groups, filters) = (conv.groups as usize, layer.output.c as usize);
         let depth = M::DEMANDS.depth;
         let pieces = source.runs().iter().flat_map(|run| (run.offset..run.offset + run.len).step_by(depth));
+        let order = source.order();
         let offsets = if layer.signed { offsets(layer) } else { Vec::new() };
         Direct {
             matrix,
             pieces: pieces.collect(),
             groups,
             channels: layer.input.c as usize / groups,
-            panels: Panels::new(&conv.weights, groups, filters / groups, source.runs(), M::DEMANDS),
+            panels: Panels::new(
+                &conv.weights,
+                groups,
+                filters / groups,
+                source.runs(),
+                order.as_deref(),
+                M::DEMANDS,
+            ),
             finish: Finish::new(&conv.epilogue, groups, filters, &offsets),
             source,
         }

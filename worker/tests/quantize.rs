@@ -10,6 +10,7 @@ use dyadic_worker::data::{self, Dataset};
 use dyadic_worker::error::WorkerError;
 use dyadic_worker::observer::{Control, Observer, Progress};
 use dyadic_worker::quantize::{Outcome, Request, quantize};
+use sha2::{Digest, Sha256};
 
 /// Keeps the last checkpoint and stops after a given number of optimizer steps.
 #[derive(Default)]
@@ -91,6 +92,18 @@ fn run(
     quantize(&request, observer)
 }
 
+/// Image by image, over the bytes that a client would send.
+fn hash_of_logits(engine: &Engine, images: &Dataset) -> String {
+    let mut hash = Sha256::new();
+    let mut scratch = engine.scratch();
+    let mut logits = vec![0.0f32; engine.output_len()];
+    for image in images.images.chunks_exact(images.image_len()) {
+        engine.run_u8(&mut scratch, image, 1, &mut logits).expect("images fit");
+        logits.iter().for_each(|value| hash.update(value.to_le_bytes()));
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn shape_of(network: &Network) -> [usize; 3] {
     match *network.values[network.input.0].shape.as_slice() {
         [c, h, w] => [h, w, c],
@@ -127,6 +140,7 @@ fn every_family_quantizes_exactly_with_every_method() {
             let artifact =
                 Artifact::from_bytes(&outcome.artifact).expect("an artifact just written is readable");
             let engine = Engine::new(artifact.model).expect("and runs");
+            assert_eq!(outcome.report.logits_sha256, hash_of_logits(&engine, &images), "{family}");
             engine.verify(&artifact.certificate).expect("and its certificate holds");
         }
     }

@@ -17,7 +17,7 @@ pub(crate) mod x86;
 use codes::{Codes, CodesMut};
 use level::Level;
 
-use crate::model::{Conv, Shape};
+use crate::model::{Conv, Format, Shape};
 
 /// How to execute convolutions on one kind of CPU.
 pub(crate) trait Kernel: Send + Sync {
@@ -50,6 +50,8 @@ pub(crate) struct ConvLayer<'m> {
     pub(crate) input: Shape,
     /// Whether the input's codes are signed.
     pub(crate) signed: bool,
+    /// The output's codes.
+    pub(crate) codes: Format,
     /// Shape of the output, and of the residual operand.
     pub(crate) output: Shape,
 }

@@ -6,6 +6,7 @@ use dyadic_engine::{Engine, Model, Scratch, reference};
 /// A model on every kernel of this CPU, each with a scratch that is used again and again: what an earlier input left
 /// there must not matter.
 pub(crate) struct Kernels {
+    /// What the reference runs.
     model: Model,
     engines: Vec<(Engine, Scratch)>,
 }
@@ -13,12 +14,17 @@ pub(crate) struct Kernels {
 impl Kernels {
     /// For a model that passes its checks.
     pub(crate) fn new(model: Model) -> Self {
-        let engines = Engine::on_every_kernel(model.clone()).expect("the model is valid and small");
+        Self::against(model.clone(), model)
+    }
+
+    /// One model on the kernels, another one of the same tensors on the reference.
+    pub(crate) fn against(model: Model, reference: Model) -> Self {
+        let engines = Engine::on_every_kernel(model).expect("the model is valid and small");
         let engines = engines.into_iter().map(|engine| {
             let scratch = engine.scratch();
             (engine, scratch)
         });
-        Kernels { model, engines: engines.collect() }
+        Kernels { model: reference, engines: engines.collect() }
     }
 
     /// The engines, the best first.

@@ -90,6 +90,7 @@ fn action(model: &Model, node: &Node, kernel: &dyn Kernel) -> Action {
             conv,
             input: x.shape,
             signed: x.format.range().0 < 0,
+            codes: model.tensor(node.output).format,
             output,
         })),
         Op::Add(add) => Action::Add(*add),

@@ -6,6 +6,7 @@ use dyadic_engine::model::{Epilogue, Format, Op, Shape, Window};
 use dyadic_engine::testing::{Builder, ConvCase};
 
 use crate::assert_exact;
+use crate::compare::{Kernels, activations};
 use crate::graphs::one_by_one;
 
 /// How the levels' signs go.
@@ -108,6 +109,24 @@ fn sums_of_levels_at_their_ends_are_exact_in_other_layers() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn one_level_that_is_off_by_one_is_noticed_wherever_it_stands() {
+    let shape = Shape { h: 4, w: 5, c: 20 };
+    let case = ConvCase { bits: 8, ..ConvCase::square(3, 3, 1) };
+    let model = layer(shape, Format::Unsigned { bits: 6 }, &case, 100, Signs::Alternating);
+    let inputs = activations(&model, 4);
+    for at in (0..540).step_by(7) {
+        let mut other = model.clone();
+        if let Op::Conv(conv) = &mut other.nodes[0].op {
+            conv.weights.codes[at] = (conv.weights.codes[at] as i8 + 1) as u8;
+            let grown = 2 * i64::from(at % 180 % 2 == 0) - 1;
+            conv.bounds[at / 180] = (i64::from(conv.bounds[at / 180]) + 63 * grown) as u32;
+        }
+        let difference = Kernels::against(model.clone(), other).compare(&inputs);
+        assert!(difference.is_err(), "level {at}");
     }
 }
 

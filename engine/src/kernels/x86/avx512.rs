@@ -1,7 +1,9 @@
 //! AVX-512 with VNNI: dot products of four bytes, sixteen filters a vector.
 #![expect(unsafe_code, reason = "vector instructions, and loads and stores through pointers")]
 
+mod depthwise;
 mod finish;
+mod vector;
 
 use std::arch::x86_64::*;
 
@@ -9,7 +11,7 @@ pub(super) use finish::finish;
 
 use super::direct::{Direct, Matrix, Task};
 use super::panels::{FILTERS, Line};
-use super::source::Demands;
+use super::source::{Demands, Segments};
 use crate::kernels::generic::Generic;
 use crate::kernels::level::Level;
 use crate::kernels::{ConvLayer, Kernel, PreparedConv};
@@ -43,7 +45,11 @@ impl Kernel for Avx512 {
     }
 
     fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv> {
-        if layer.is_depthwise() { Generic.prepare(layer) } else { Box::new(Direct::new(*self, layer)) }
+        match depthwise::Depthwise::new(*self, layer) {
+            Some(depthwise) => Box::new(depthwise),
+            None if layer.is_depthwise() => Generic.prepare(layer),
+            None => Box::new(Direct::new(*self, layer)),
+        }
     }
 }
 
@@ -85,12 +91,25 @@ impl Matrix for Avx512 {
         }
     }
 
+    fn unpacks(segments: &Segments) -> bool {
+        segments.count * segments.pixels == 1
+    }
+
     fn unpack(self, packed: &[Line], table: &Line, steps: &mut [Line]) {
         // SAFETY: the value proves that the CPU has the instructions.
         unsafe { unpack(packed, table, steps) }
     }
 
     unsafe fn multiply(self, task: &Task, input: *const u8) {
+        if let Some((packed, tables)) = task.packed {
+            let mut sums = One([[0; FILTERS]; 2]);
+            // SAFETY: the value proves that the CPU has the instructions; the rest is the caller's promise.
+            unsafe {
+                vector::multiply(task.pieces, input, packed, tables, &mut sums.0);
+                finish(task, sums.0.as_ptr().cast(), 0, 1, 0);
+            }
+            return;
+        }
         for segment in 0..task.segments.count {
             // SAFETY: the value proves that the CPU has the instructions; the rest is the caller's promise.
             unsafe {
@@ -131,6 +150,10 @@ fn unpack(packed: &[Line], table: &Line, steps: &mut [Line]) {
         }
     }
 }
+
+/// Sums of one pixel by two panels.
+#[repr(C, align(64))]
+struct One([[i32; FILTERS]; 2]);
 
 /// Sums of one tile, pixel by pixel.
 #[repr(C, align(64))]

@@ -1,0 +1,84 @@
+"""Writes the networks of bench/peers.py as ONNX files, with random weights: right for speed, meaningless for accuracy.
+
+    .venv-bench/bin/python bench/export_networks.py FOLDER [NAME …]
+
+Normalizations get statistics that keep activations alive through the whole depth. Files that are there already are left alone.
+"""
+
+import pathlib
+import shutil
+import sys
+import warnings
+
+import torch
+import torchvision
+from torch import nn
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def vgg_small():
+    """The VGG-small of the binary and ternary literature: six 3 × 3 convolutions and one linear layer, for 32 × 32 images."""
+    layers, channels = [], 3
+    for width, pool in [(128, False), (128, True), (256, False), (256, True), (512, False), (512, True)]:
+        layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        layers += [nn.MaxPool2d(2)] if pool else []
+        channels = width
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(512 * 4 * 4, 10))
+
+
+def fully_connected(*widths):
+    layers = []
+    for inputs, outputs in zip(widths, widths[1:]):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(nn.Flatten(), *layers[:-1])
+
+
+# Name: what makes it, and the shape of one input.
+NETWORKS = {
+    "resnet20": (None, (3, 32, 32)),
+    "vgg-small": (vgg_small, (3, 32, 32)),
+    "resnet18": (torchvision.models.resnet18, (3, 224, 224)),
+    "resnet50": (torchvision.models.resnet50, (3, 224, 224)),
+    "mobilenet-v2": (torchvision.models.mobilenet_v2, (3, 224, 224)),
+    "alexnet": (torchvision.models.alexnet, (3, 224, 224)),
+    "vgg16": (torchvision.models.vgg16, (3, 224, 224)),
+    # The fully connected layers alone.
+    "fc-alexnet": (lambda: fully_connected(9216, 4096, 4096, 1000), (1, 96, 96)),
+    "fc-vgg16": (lambda: fully_connected(25088, 4096, 4096, 1000), (1, 128, 196)),
+}
+
+
+def export(name, path):
+    make, shape = NETWORKS[name]
+    if make is None:
+        shutil.copyfile(ROOT / "examples/models/resnet20-cifar10.onnx", path)
+        return
+    torch.manual_seed(0)
+    network = make().eval()
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.uniform_(-0.1, 0.1)
+            part.running_var.uniform_(0.5, 1.5)
+            part.weight.data.uniform_(0.8, 1.2)
+            part.bias.data.uniform_(-0.1, 0.1)
+    example = torch.randn(1, *shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network, example, path, dynamo=False, opset_version=17, input_names=["input"], output_names=["output"]
+        )
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in sys.argv[2:] or NETWORKS:
+        path = folder / f"{name}.onnx"
+        if not path.exists():
+            print(f"exporting {name}", flush=True)
+            export(name, path)
+
+
+if __name__ == "__main__":
+    main()

@@ -192,7 +192,7 @@ fn the_input_and_the_output_stay_within_their_memory() {
 #[test]
 fn a_touch_of_the_page_behind_a_block_would_end_the_process() {
     EDGE.set(Edge::Behind);
-    let block = vec![1u8; 100];
+    let block = Vec::from([1u8; 100]);
     EDGE.set(Edge::Nowhere);
     let end = block.as_ptr_range().end as usize;
     assert!(end.is_multiple_of(PAGE), "the block ends at {end:#x}");

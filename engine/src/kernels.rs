@@ -50,6 +50,8 @@ pub(crate) struct ConvLayer<'m> {
     pub(crate) input: Shape,
     /// Whether the input's codes are signed.
     pub(crate) signed: bool,
+    /// Largest byte that matrix kernels read: signed codes are read with 128 added to them.
+    pub(crate) largest_byte: u8,
     /// The output's codes.
     pub(crate) codes: Format,
     /// Shape of the output, and of the residual operand.
@@ -138,6 +140,8 @@ pub(crate) fn available() -> Vec<Box<dyn Kernel>> {
         boxed::<x86::amx::Amx>(),
         #[cfg(target_arch = "x86_64")]
         boxed::<x86::avx512::Avx512>(),
+        #[cfg(target_arch = "x86_64")]
+        boxed::<x86::avx2::Avx2>(),
         boxed::<generic::Generic>(),
     ]
     .into_iter()

@@ -153,7 +153,12 @@ fn layers_whose_weights_stay_packed_equal_the_reference() {
         let case = ConvCase { bits: 2, ..ConvCase::square(filters, kernel, stride) };
         let shape = Shape { h: side, w: side, c: channels };
         let seed = rng.bits();
-        for format in [Format::Unsigned { bits: 6 }, Format::Signed { bits: 8 }] {
+        for (format, extreme) in [
+            (Format::Unsigned { bits: 6 }, false),
+            (Format::Signed { bits: 8 }, false),
+            (Format::Signed { bits: 8 }, true),
+        ] {
+            let case = ConvCase { extreme, ..case };
             assert_parity(&conv_model(seed, shape, format, &case, stride == 1), seed);
         }
     }

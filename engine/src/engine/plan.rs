@@ -90,6 +90,7 @@ fn action(model: &Model, node: &Node, kernel: &dyn Kernel) -> Action {
             conv,
             input: x.shape,
             signed: x.format.range().0 < 0,
+            largest_byte: if x.format.range().0 < 0 { u8::MAX } else { x.format.range().1 as u8 },
             codes: model.tensor(node.output).format,
             output,
         })),

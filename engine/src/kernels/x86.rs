@@ -3,6 +3,7 @@
 //! [`source`] lays the input out, [`panels`] the weights, [`finish`] the numbers of the epilogue; [`direct`] drives them.
 
 pub(crate) mod amx;
+pub(crate) mod avx2;
 pub(crate) mod avx512;
 mod direct;
 mod finish;

@@ -73,26 +73,41 @@ pub(super) struct Direct<M> {
 impl<M: Matrix> Direct<M> {
     /// Packs a layer.
     pub(super) fn new(matrix: M, layer: &ConvLayer) -> Self {
+        Self::with(matrix, layer, false)
+    }
+
+    /// Packs a layer with each weight in two halves, one step after the other.
+    pub(super) fn split(matrix: M, layer: &ConvLayer) -> Self {
+        Self::with(matrix, layer, true)
+    }
+
+    fn with(matrix: M, layer: &ConvLayer, split: bool) -> Self {
         let conv = layer.conv;
         let source = Source::new(layer, M::DEMANDS);
         let (groups, filters) = (conv.groups as usize, layer.output.c as usize);
         let depth = M::DEMANDS.depth;
         let pieces = source.runs().iter().flat_map(|run| (run.offset..run.offset + run.len).step_by(depth));
-        let order = source.order();
+        let pieces = if split { pieces.flat_map(|piece| [piece, piece]).collect() } else { pieces.collect() };
         let offsets = if layer.signed { offsets(layer) } else { Vec::new() };
+        let order = source.order();
+        let mut panels = Panels::new(
+            &conv.weights,
+            groups,
+            filters / groups,
+            source.runs(),
+            order.as_deref(),
+            M::DEMANDS,
+            !split,
+        );
+        if split {
+            panels.split();
+        }
         Direct {
             matrix,
-            pieces: pieces.collect(),
+            pieces,
             groups,
             channels: layer.input.c as usize / groups,
-            panels: Panels::new(
-                &conv.weights,
-                groups,
-                filters / groups,
-                source.runs(),
-                order.as_deref(),
-                M::DEMANDS,
-            ),
+            panels,
             finish: Finish::new(&conv.epilogue, groups, filters, &offsets),
             source,
         }

@@ -30,7 +30,8 @@ pub(super) struct Panels {
 
 impl Panels {
     /// Packs `groups` groups of `filters` filters, whose patches are `runs`; the weights come in that
-    /// order, or in the given one (see [`Source::order`](super::source::Source::order)).
+    /// order, or in the given one (see [`Source::order`](super::source::Source::order)). Large two-bit
+    /// layers stay packed if `pack` allows it.
     pub(super) fn new(
         weights: &Weights,
         groups: usize,
@@ -38,12 +39,14 @@ impl Panels {
         runs: &[Run],
         order: Option<&[Option<usize>]>,
         demands: Demands,
+        pack: bool,
     ) -> Self {
         let blocks = filters.div_ceil(FILTERS);
         let steps = runs.iter().map(|run| run.len.next_multiple_of(demands.depth) / 4).sum();
         // Missing weights need a zero level, which a packed filter may lack.
         let whole = runs.iter().all(|run| run.len.is_multiple_of(demands.depth.max(16)));
-        let packed = weights.bits == 2 && whole && order.is_none() && weights.codes.len() > PACKED_FROM;
+        let packed =
+            pack && weights.bits == 2 && whole && order.is_none() && weights.codes.len() > PACKED_FROM;
         let mut panels = Panels {
             // Unpacking may read some steps ahead.
             lines: vec![
@@ -112,6 +115,17 @@ impl Panels {
                 line.0[lane..lane + levels.len()].copy_from_slice(levels);
             }
         }
+    }
+
+    /// Turns each step into two, with about half of every weight. The panels must not be packed.
+    pub(super) fn split(&mut self) {
+        assert!(self.tables.is_none(), "panels to be split are made unpacked");
+        let halves = |line: &Line| {
+            let first = line.0.map(|weight| ((weight as i8) / 2) as u8);
+            [Line(first), Line(std::array::from_fn(|byte| line.0[byte].wrapping_sub(first[byte])))]
+        };
+        self.lines = self.lines.iter().flat_map(halves).collect();
+        self.steps *= 2;
     }
 
     /// Bytes in all.

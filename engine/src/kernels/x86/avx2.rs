@@ -65,7 +65,7 @@ struct Counting {
 }
 
 /// Most pixels of a tile: two vectors of sums each, and four registers for the rest.
-const TILE: usize = 6;
+const TILE: usize = 4;
 
 impl Matrix for Counting {
     const NAME: &'static str = "avx2 direct";
@@ -95,9 +95,7 @@ impl Matrix for Counting {
                         1 => products::<1>(task, self.steps, start, &mut sums),
                         2 => products::<2>(task, self.steps, start, &mut sums),
                         3 => products::<3>(task, self.steps, start, &mut sums),
-                        4 => products::<4>(task, self.steps, start, &mut sums),
-                        5 => products::<5>(task, self.steps, start, &mut sums),
-                        _ => products::<6>(task, self.steps, start, &mut sums),
+                        _ => products::<4>(task, self.steps, start, &mut sums),
                     }
                     finish::finish(task, &sums.0, first, end - first, segment * task.segments.output_step);
                 }

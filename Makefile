@@ -5,10 +5,10 @@ SHELL := /bin/bash
 
 ENVIRONMENT := . scripts/environment.sh
 
-.PHONY: help setup test lint fmt demo bench
+.PHONY: help setup test lint fmt demo bench bench-peers
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## packages, Rust, libtorch and the Python environment
 	@scripts/setup.sh test
@@ -28,6 +28,9 @@ fmt: ## format the Rust sources
 demo: ## push, quantize and serve a ResNet-20 on CIFAR-10 (EPOCHS=20 for the real figure)
 	@scripts/setup.sh demo
 	@scripts/demo.sh
+
+bench-peers: ## inference against ONNX Runtime and OpenVINO on seven networks (half an hour)
+	@bench/peers.sh
 
 bench: ## the figures of docs/benchmarks.md, against other tools on this machine (hours)
 	@scripts/setup.sh bench

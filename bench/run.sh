@@ -6,4 +6,5 @@ cd "$(dirname "$0")/.."
 cargo bench --locked -p dyadic-engine --bench kernels
 bench/accuracy.sh
 bench/train_peers.sh
-bench/engine_peers.sh "${OUT:-out}/aptq.safetensors"
+bench/peers.sh
+bench/peers.sh --isa avx512_vnni --networks resnet20,vgg-small,resnet18,resnet50,mobilenet-v2

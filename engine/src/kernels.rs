@@ -3,6 +3,15 @@
 //! A [`Kernel`] value is the proof that this CPU can run it; one is chosen when an engine is built. It turns each
 //! convolution into a [`PreparedConv`], whose weights lie in the kernel's own panels. Everything else is shared, in
 //! `elementwise`, `pool` and `requantize`. No kernel saturates in between: all equal `reference`.
+#![allow(
+    clippy::inline_always,
+    reason = "loops must be inlined into functions that have a CPU's instructions"
+)]
+#![allow(clippy::wildcard_imports, reason = "vector intrinsics")]
+#![allow(
+    clippy::cast_ptr_alignment,
+    reason = "lines are aligned to 64 bytes; every other load says unaligned"
+)]
 
 pub(crate) mod codes;
 pub(crate) mod elementwise;

@@ -52,7 +52,7 @@ impl Engine {
         for (sample, values) in samples.zip(outputs) {
             match scratch.codes_mut(self.input_place()) {
                 CodesMut::Byte(codes) => {
-                    self.input.bytes(sample, |position, code| codes[position] = code as u8)
+                    self.input.bytes(sample, |position, code| codes[position] = code as u8);
                 }
                 mut codes => self.input.bytes(sample, |position, code| codes.narrow(position, &[code])),
             }

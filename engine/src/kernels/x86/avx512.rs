@@ -203,18 +203,16 @@ unsafe fn tile<const P: usize, const V: usize>(task: &Task, input: *const u8, su
             let step: [__m512i; V] = std::array::from_fn(|v| _mm512_load_si512(weights.add(v * panel)));
             weights = weights.add(1);
             let start = input.add(offset);
-            for p in 0..P {
+            for (p, sums) in acc.iter_mut().enumerate() {
                 let codes = start.add(p * task.pixel_step).cast::<i32>().read_unaligned();
                 let codes = _mm512_set1_epi32(codes);
-                for v in 0..V {
-                    acc[p][v] = _mm512_dpbusd_epi32(acc[p][v], codes, step[v]);
+                for (sum, step) in sums.iter_mut().zip(step) {
+                    *sum = _mm512_dpbusd_epi32(*sum, codes, step);
                 }
             }
         }
-        for p in 0..P {
-            for v in 0..V {
-                _mm512_store_si512(sums.add((p * V + v) * FILTERS).cast(), acc[p][v]);
-            }
+        for (index, sum) in acc.into_iter().flatten().enumerate() {
+            _mm512_store_si512(sums.add(index * FILTERS).cast(), sum);
         }
     }
 }

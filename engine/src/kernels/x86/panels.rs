@@ -28,6 +28,14 @@ pub(super) struct Panels {
     blocks: usize,
 }
 
+/// Where a filter's bytes lie in each step.
+#[derive(Debug, Clone, Copy)]
+struct Lane {
+    panel: usize,
+    /// The first of four.
+    byte: usize,
+}
+
 impl Panels {
     /// Packs `groups` groups of `filters` filters, whose patches are `runs`; the weights come in that
     /// order, or in the given one (see [`Source::order`](super::source::Source::order)). Large two-bit
@@ -59,30 +67,23 @@ impl Panels {
         };
         for filter in 0..groups * filters {
             let (group, within) = (filter / filters, filter % filters);
-            panels.place(
-                weights,
-                filter,
-                group * blocks + within / FILTERS,
-                within % FILTERS * 4,
-                runs,
-                order,
-                demands,
-            );
+            let lane = Lane { panel: group * blocks + within / FILTERS, byte: within % FILTERS * 4 };
+            panels.place(weights, filter, lane, runs, order, demands);
         }
         panels
     }
 
-    /// Lays one filter down as four bytes a step, from byte `lane` on.
+    /// Lays one filter down as four bytes a step.
     fn place(
         &mut self,
         weights: &Weights,
         filter: usize,
-        panel: usize,
-        lane: usize,
+        at: Lane,
         runs: &[Run],
         order: Option<&[Option<usize>]>,
         demands: Demands,
     ) {
+        let Lane { panel, byte: lane } = at;
         let positions = runs.iter().map(|run| run.len).sum::<usize>();
         let per_filter = order.map_or(positions, |order| order.iter().flatten().count());
         let codes = &weights.codes[filter * per_filter..][..per_filter];

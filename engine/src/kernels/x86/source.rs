@@ -175,8 +175,12 @@ impl Source {
             // Short: a loop beats a call.
             for side in [before, after] {
                 let (chunks, rest) = side.as_chunks_mut::<16>();
-                chunks.iter_mut().for_each(|chunk| *chunk = [zero; 16]);
-                rest.iter_mut().for_each(|byte| *byte = zero);
+                for chunk in chunks {
+                    *chunk = [zero; 16];
+                }
+                for byte in rest {
+                    *byte = zero;
+                }
             }
             if self.signed {
                 target.iter_mut().zip(codes).for_each(|(t, &code)| *t = code ^ 0x80);
@@ -218,7 +222,9 @@ impl Source {
                     }
                 }
             }
-            target.iter_mut().for_each(|code| *code ^= zero);
+            for code in target {
+                *code ^= zero;
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ pub(in crate::kernels::x86) unsafe fn finish(
         let of = &task.finish.constants[task.first + index];
         // SAFETY: the sums have as many panels as the task.
         let sums = unsafe { sums.add(index * FILTERS) };
-        let rows = Rows { sums, step: task.count * FILTERS, first, rows, pixel, filter, task };
+        let rows = Rows { sums, step: task.count * FILTERS, first, count: rows, pixel, filter, task };
         let mask = ((1u32 << filters) - 1) as __mmask16;
         // SAFETY: the caller's promise.
         unsafe {
@@ -51,7 +51,7 @@ pub(in crate::kernels::x86) unsafe fn finish(
                         Residual::Signed(r) => _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(mask, r.add(at))),
                         Residual::Wide(r) => _mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(mask, r.add(at))),
                     };
-                    codes(of, &rows, Some(residual), |at, y| match target {
+                    codes(of, &rows, residual, |at, y| match target {
                         Target::Byte(out) => {
                             _mm_mask_storeu_epi8(out.add(at).cast(), mask, _mm512_cvtepi32_epi8(y));
                         }
@@ -72,7 +72,7 @@ struct Rows<'a> {
     /// From one row of sums to the next.
     step: usize,
     first: usize,
-    rows: usize,
+    count: usize,
     pixel: usize,
     filter: usize,
     task: &'a Task<'a>,
@@ -87,8 +87,8 @@ impl Rows<'_> {
         let filters = self.task.finish.filters;
         let (mut line, mut column) = (self.first / pitch, self.first % pitch);
         let mut row = 0;
-        while row < self.rows {
-            let real = width.saturating_sub(column).min(self.rows - row);
+        while row < self.count {
+            let real = width.saturating_sub(column).min(self.count - row);
             let at = (self.pixel + line * width + column) * filters + self.filter;
             // SAFETY: the sums have a row for every pixel.
             each(unsafe { self.sums.add(row * self.step) }, at, real);
@@ -122,7 +122,7 @@ unsafe fn vector(numbers: &[i32; FILTERS]) -> __m512i {
 unsafe fn codes(
     of: &Constants,
     rows: &Rows,
-    residual: Option<impl Fn(usize) -> __m512i>,
+    residual: impl Fn(usize) -> __m512i,
     store: impl Fn(usize, __m512i),
 ) {
     // SAFETY: the callers have the instructions.
@@ -134,10 +134,8 @@ unsafe fn codes(
             let sum = _mm512_add_epi32(_mm512_load_si512(sums.cast()), offset);
             let t = _mm512_srav_epi32(sum, pre);
             // t fits 16 bits; the upper half of each multiplier is 0.
-            let mut y = _mm512_add_epi32(_mm512_madd_epi16(t, multiplier), bias);
-            if let Some(residual) = &residual {
-                y = _mm512_add_epi32(y, _mm512_sllv_epi32(residual(at), residual_shift));
-            }
+            let scaled = _mm512_add_epi32(_mm512_madd_epi16(t, multiplier), bias);
+            let y = _mm512_add_epi32(scaled, _mm512_sllv_epi32(residual(at), residual_shift));
             let y = _mm512_srav_epi32(y, shift);
             store(at, _mm512_min_epi32(_mm512_max_epi32(y, lo), hi));
         });
@@ -156,7 +154,7 @@ unsafe fn to_bytes<const SIGNED: bool>(of: &Constants, rows: &Rows, residual: Re
         match (residual, of.plain) {
             (Residual::Unsigned(r), true) => bytes::<SIGNED, true, true>(of, rows, |at| unsigned(r, at), out),
             (Residual::Unsigned(r), false) => {
-                bytes::<SIGNED, false, true>(of, rows, |at| unsigned(r, at), out)
+                bytes::<SIGNED, false, true>(of, rows, |at| unsigned(r, at), out);
             }
             (Residual::Signed(r), true) => bytes::<SIGNED, true, true>(of, rows, |at| signed(r, at), out),
             (Residual::Signed(r), false) => bytes::<SIGNED, false, true>(of, rows, |at| signed(r, at), out),

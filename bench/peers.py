@@ -46,10 +46,12 @@ def int8_model(path, value, shape, target):
     with tempfile.TemporaryDirectory() as folder:
         prepared = pathlib.Path(folder) / "prepared.onnx"
         quant_pre_process(path, prepared)
+        partial = target.with_suffix(".partial")
         quantize_static(
-            prepared, target, Random(), quant_format=QuantFormat.QDQ, per_channel=True,
+            prepared, partial, Random(), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         )  # fmt: skip
+        partial.rename(target)
 
 
 def with_onnxruntime(path, value, x, threads):
@@ -122,15 +124,21 @@ class Peer:
             environment["ONEDNN_MAX_CPU_ISA"] = limit
         command = [sys.executable, __file__, "--peer", name, "--threads", str(given.threads), "--serve", json.dumps(description)]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log(given), text=True, env=environment
         )
         self.failed = None
         self.times, self.start = [], self.reply()
 
+    def log(self, given):
+        self.path = given.folder / f"{self.name.replace(' ', '-')}.log"
+        return self.path.open("w")
+
     def reply(self):
         line = self.process.stdout.readline()
         if not line:
-            self.failed = f"{self.name} ended with status {self.process.wait()}"
+            last = [line for line in self.path.read_text().splitlines() if line.strip()][-1:]
+            self.failed = f"{self.name} ended with status {self.process.wait()}: {''.join(last)}"
+            print(self.failed, flush=True)
             return None
         return json.loads(line)
 
@@ -170,7 +178,10 @@ def quantize(given, name, method, onnx):
         # Few images: nobody looks at the accuracy.
         command = [given.worker, "quantize", "--model", onnx, "--calibration", "random", "--train-limit", "8", "--eval-limit", "4",
                    *METHODS[method], "--out", artifact]  # fmt: skip
-        subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        log = artifact.with_suffix(".log")
+        with log.open("w") as text:
+            if subprocess.run([str(word) for word in command], check=False, stdout=text, stderr=text).returncode:
+                sys.exit(f"quantizing {name} failed; {log} tells why")
     return artifact
 
 
@@ -272,10 +283,11 @@ def main():
     for name in names:
         rows.append(measure(given, name))
         print(table(rows[-1:], methods), flush=True)
-    whole = f"{machine(given)}\n\n{table(rows, methods)}\n"
-    stem = given.folder / f"peers-{given.isa}-{given.threads}"
-    stem.with_suffix(".md").write_text(whole)
-    stem.with_suffix(".json").write_text(json.dumps({"machine": machine(given), "rows": rows}, indent=1))
+        # After every network, so that a failure of a later one loses nothing.
+        whole = f"{machine(given)}\n\n{table(rows, methods)}\n"
+        stem = given.folder / f"peers-{given.isa}-{given.threads}"
+        stem.with_suffix(".md").write_text(whole)
+        stem.with_suffix(".json").write_text(json.dumps({"machine": machine(given), "rows": rows}, indent=1))
     print("\n" + whole)
 
 

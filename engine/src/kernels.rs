@@ -18,6 +18,7 @@ pub(crate) mod elementwise;
 pub(crate) mod generic;
 pub(crate) mod input;
 pub(crate) mod level;
+mod line;
 pub(crate) mod pool;
 pub(crate) mod requantize;
 #[cfg(target_arch = "x86_64")]
@@ -25,6 +26,7 @@ pub(crate) mod x86;
 
 use codes::{Codes, CodesMut};
 use level::Level;
+pub(crate) use line::Line;
 
 use crate::model::{Conv, Format, Shape};
 
@@ -120,26 +122,6 @@ pub(crate) struct Workspace {
     pub(crate) sums: Vec<i32>,
     /// Lines of 64 bytes.
     pub(crate) lines: Vec<Line>,
-}
-
-/// 64 bytes that lie in one cache line.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub(crate) struct Line(pub(crate) [u8; 64]);
-
-impl Line {
-    /// Lines as bytes.
-    #[expect(unsafe_code, reason = "a line is an array of bytes")]
-    pub(crate) fn bytes_mut(lines: &mut [Line]) -> &mut [u8] {
-        // SAFETY: a line is 64 bytes without padding, and every byte is valid.
-        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines)) }
-    }
-}
-
-impl Default for Line {
-    fn default() -> Self {
-        Line([0; 64])
-    }
 }
 
 /// Every kernel that this CPU can run, the best first; the portable one is always the last.

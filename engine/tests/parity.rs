@@ -163,3 +163,22 @@ fn layers_whose_weights_stay_packed_equal_the_reference() {
         }
     }
 }
+
+#[test]
+fn large_fully_connected_layers_equal_the_reference() {
+    let mut rng = Rng::new(8);
+    for (side, channels, filters, bits) in
+        [(1, 1024, 150, 2), (1, 1030, 150, 3), (3, 130, 117, 4), (1, 2048, 64, 4), (2, 260, 130, 3)]
+    {
+        let window = Window { kernel: [side; 2], stride: [1; 2], padding: [0; 4], dilation: [1; 2] };
+        let case = ConvCase { bits, window, extreme: bits == 4, ..ConvCase::square(filters, 1, 1) };
+        let shape = Shape { h: side, w: side, c: channels };
+        for format in [Format::Unsigned { bits: 8 }, Format::Signed { bits: 8 }] {
+            let seed = rng.bits();
+            assert_parity(&conv_model(seed, shape, format, &case, rng.one_in(2)), seed);
+            let (mut builder, x) = Builder::new(seed, shape, format);
+            let y = builder.logits(x, &case);
+            assert_parity(&builder.finish("logits", y), seed);
+        }
+    }
+}

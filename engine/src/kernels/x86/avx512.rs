@@ -3,6 +3,7 @@
 
 mod depthwise;
 mod finish;
+mod rows;
 mod vector;
 
 use std::arch::x86_64::*;
@@ -45,11 +46,13 @@ impl Kernel for Avx512 {
     }
 
     fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv> {
-        match depthwise::Depthwise::new(*self, layer) {
-            Some(depthwise) => Box::new(depthwise),
-            None if layer.is_depthwise() => Generic.prepare(layer),
-            None => Box::new(Direct::new(*self, layer)),
+        if let Some(depthwise) = depthwise::Depthwise::new(*self, layer) {
+            return Box::new(depthwise);
         }
+        if let Some(rows) = rows::Rows::new(*self, layer) {
+            return Box::new(rows);
+        }
+        if layer.is_depthwise() { Generic.prepare(layer) } else { Box::new(Direct::new(*self, layer)) }
     }
 }
 

@@ -1,0 +1,156 @@
+//! Fully connected layers of three- and four-bit weights on one sample: each filter is a row of four-bit codes, looked up
+//! in its own table of sixteen levels where it is used. Reading the weights is what takes the time.
+
+use std::arch::x86_64::*;
+
+use super::{Avx512, finish};
+use crate::kernels::codes::{Codes, CodesMut};
+use crate::kernels::x86::direct::{Task, offsets};
+use crate::kernels::x86::finish::{Finish, Residual, Target};
+use crate::kernels::x86::panels::FILTERS;
+use crate::kernels::x86::source::Segments;
+use crate::kernels::{ConvLayer, Line, PreparedConv, Workspace, WorkspaceSize};
+
+/// Weights of a line: byte i has weight i below, and weight 64 + i above.
+const OF_LINE: usize = 128;
+/// Filters at a time.
+const TOGETHER: usize = 4;
+/// Below this many weights the usual panels do.
+const LARGE: usize = 128 * 1024;
+
+/// A layer as rows of codes.
+pub(super) struct Rows {
+    lines: Vec<Line>,
+    /// Sixteen levels a filter.
+    tables: Vec<[u8; 16]>,
+    /// Lines of a filter.
+    of_filter: usize,
+    signed: bool,
+    finish: Finish,
+}
+
+/// Sums of sixteen filters.
+#[repr(C, align(64))]
+struct Sums([i32; FILTERS]);
+
+impl Rows {
+    /// Lays a layer out; `None` if it is of another kind.
+    pub(super) fn new(_: Avx512, layer: &ConvLayer) -> Option<Self> {
+        let (conv, filters) = (layer.conv, layer.output.c as usize);
+        let weights = &conv.weights;
+        let whole = conv.window.kernel == [layer.input.h, layer.input.w]
+            && conv.window.padding == [0; 4]
+            && conv.window.dilation == [1, 1]
+            && layer.output.h * layer.output.w == 1;
+        if !whole || conv.groups > 1 || !(3..=4).contains(&weights.bits) || weights.codes.len() < LARGE {
+            return None;
+        }
+        let per_filter = weights.codes.len() / filters;
+        let of_filter = per_filter.div_ceil(OF_LINE);
+        let mut lines = vec![Line([0; 64]); filters * of_filter];
+        for (codes, lines) in weights.codes.chunks_exact(per_filter).zip(lines.chunks_exact_mut(of_filter)) {
+            for (codes, line) in codes.chunks(OF_LINE).zip(lines) {
+                for (index, code) in codes.iter().enumerate() {
+                    line.0[index % 64] |= code << (4 * (index / 64));
+                }
+            }
+        }
+        let table = |levels: &[i8]| {
+            let mut table = [0; 16];
+            table.iter_mut().zip(levels).for_each(|(entry, &level)| *entry = level as u8);
+            table
+        };
+        let offsets = if layer.signed { offsets(layer) } else { Vec::new() };
+        Some(Rows {
+            lines,
+            tables: weights.tables.chunks_exact(1 << weights.bits).map(table).collect(),
+            of_filter,
+            signed: layer.signed,
+            finish: Finish::new(&conv.epilogue, 1, filters, &offsets),
+        })
+    }
+
+    /// Sums of up to sixteen filters from `first` on.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    fn sums(&self, input: &[Line], first: usize, sums: &mut [i32]) {
+        let low = _mm512_set1_epi8(15);
+        for (index, sums) in sums.chunks_mut(TOGETHER).enumerate() {
+            // The last ones may be repeated.
+            let last = self.tables.len() - 1;
+            let filters: [usize; TOGETHER] =
+                std::array::from_fn(|filter| (first + index * TOGETHER + filter).min(last));
+            let rows = filters.map(|filter| &self.lines[filter * self.of_filter..][..self.of_filter]);
+            // SAFETY: a table is sixteen bytes.
+            let tables = filters.map(|filter| unsafe {
+                _mm512_broadcast_i32x4(_mm_loadu_si128(self.tables[filter].as_ptr().cast()))
+            });
+            let mut acc = [[_mm512_setzero_si512(); 2]; TOGETHER];
+            for (position, codes) in input.as_chunks::<2>().0.iter().enumerate().take(self.of_filter) {
+                // SAFETY: lines are 64 aligned bytes.
+                let load = |line: &Line| unsafe { _mm512_load_si512(line.0.as_ptr().cast()) };
+                let codes = [load(&codes[0]), load(&codes[1])];
+                for ((acc, row), table) in acc.iter_mut().zip(rows).zip(tables) {
+                    let bits = load(&row[position]);
+                    let halves = [bits, _mm512_srli_epi16::<4>(bits)];
+                    for ((sum, codes), bits) in acc.iter_mut().zip(codes).zip(halves) {
+                        let weights = _mm512_shuffle_epi8(table, _mm512_and_si512(bits, low));
+                        *sum = _mm512_dpbusd_epi32(*sum, codes, weights);
+                    }
+                }
+            }
+            for (sum, acc) in sums.iter_mut().zip(acc) {
+                *sum = _mm512_reduce_add_epi32(_mm512_add_epi32(acc[0], acc[1]));
+            }
+        }
+    }
+}
+
+impl PreparedConv for Rows {
+    fn method(&self) -> &'static str {
+        "avx512-vnni rows"
+    }
+
+    fn weight_bytes(&self) -> usize {
+        size_of_val(&*self.lines) + size_of_val(&*self.tables)
+    }
+
+    fn workspace(&self) -> WorkspaceSize {
+        WorkspaceSize { lines: 2 * self.of_filter, ..WorkspaceSize::default() }
+    }
+
+    fn run(&self, x: Codes, residual: Option<Codes>, mut out: CodesMut, workspace: &mut Workspace) {
+        let (Codes::Unsigned(codes) | Codes::Signed(codes)) = x else {
+            unreachable!("the check lets convolutions read codes of at most 8 bits only");
+        };
+        let lines = &mut workspace.lines[..2 * self.of_filter];
+        let (copy, rest) = Line::bytes_mut(lines).split_at_mut(codes.len());
+        let flip = if self.signed { 0x80 } else { 0 };
+        copy.iter_mut().zip(codes).for_each(|(copy, code)| *copy = code ^ flip);
+        // Whatever the missing weights are.
+        rest.fill(0);
+        let one = Segments { count: 1, input_step: 0, output_step: 0, pixels: 1, width: 1, pitch: 1 };
+        let (residual, target) = (Residual::new(residual), Target::new(&mut out));
+        for first in 0..self.finish.constants.len() {
+            let (filter, count) = self.finish.filters_of(first);
+            let mut sums = Sums([0; FILTERS]);
+            let task = Task {
+                pieces: &[],
+                pixel_step: 0,
+                segments: one,
+                panels: &[],
+                packed: None,
+                first,
+                count: 1,
+                finish: &self.finish,
+                residual,
+                target,
+            };
+            // SAFETY: the kernel's value, given to `new`, proves that the CPU has the instructions; the output has a code
+            // for every filter.
+            unsafe {
+                self.sums(lines, filter, &mut sums.0[..count]);
+                finish(&task, sums.0.as_ptr(), 0, 1, 0);
+            }
+        }
+    }
+}

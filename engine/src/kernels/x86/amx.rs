@@ -176,7 +176,7 @@ impl Matrix for Amx {
                 // SAFETY: the value proves AVX-512; the products have written these sums.
                 unsafe {
                     let sums = sums.add((tile - start) * of_tile);
-                    finish(task, sums, first, rows, segment * segments.output_step);
+                    finish(task, sums, first, rows, task.pixel + segment * segments.output_step);
                 }
             }
         }

@@ -97,7 +97,8 @@ impl Matrix for Counting {
                         3 => products::<3>(task, self.steps, start, &mut sums),
                         _ => products::<4>(task, self.steps, start, &mut sums),
                     }
-                    finish::finish(task, &sums.0, first, end - first, segment * task.segments.output_step);
+                    let pixel = task.pixel + segment * task.segments.output_step;
+                    finish::finish(task, &sums.0, first, end - first, pixel);
                 }
             }
         }

@@ -117,7 +117,7 @@ impl Matrix for Avx512 {
             // SAFETY: the value proves that the CPU has the instructions; the rest is the caller's promise.
             unsafe {
                 let input = input.add(segment * task.segments.input_step);
-                let pixel = segment * task.segments.output_step;
+                let pixel = task.pixel + segment * task.segments.output_step;
                 match task.count {
                     1 => multiply::<1>(task, input, pixel),
                     2 => multiply::<2>(task, input, pixel),

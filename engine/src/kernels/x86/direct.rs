@@ -46,6 +46,8 @@ pub(super) struct Task<'a> {
     pub(super) pieces: &'a [usize],
     pub(super) pixel_step: usize,
     pub(super) segments: Segments,
+    /// The first output pixel.
+    pub(super) pixel: usize,
     /// `count` panels, one after the other; empty where there is a packed one.
     pub(super) panels: &'a [Line],
     /// Two packed panels with what follows them, and their tables.
@@ -68,7 +70,16 @@ pub(super) struct Direct<M> {
     channels: usize,
     panels: Panels,
     finish: Finish,
+    /// Rows of output pixels.
+    rows: usize,
+    /// Parts of these that are done one after the other, each by all filters.
+    strips: usize,
 }
+
+/// Bytes of output codes of a strip: about half of a first cache.
+const STRIP: usize = 32 * 1024;
+/// Panels of more bytes than this are taken one after the other, each by all pixels.
+const PANELS: usize = 256 * 1024;
 
 impl<M: Matrix> Direct<M> {
     /// Packs a layer.
@@ -102,7 +113,17 @@ impl<M: Matrix> Direct<M> {
         if split {
             panels.split();
         }
+        let rows = layer.output.h as usize;
+        // A strip's pixels should fill some tiles.
+        let most = rows * layer.output.w as usize / (8 * M::DEMANDS.pixels);
+        let strips = if panels.is_packed() || panels.bytes() > PANELS {
+            1
+        } else {
+            (layer.output.len() / STRIP).min(most).clamp(1, rows)
+        };
         Direct {
+            rows,
+            strips,
             matrix,
             pieces,
             groups,
@@ -148,36 +169,42 @@ impl<M: Matrix> PreparedConv for Direct<M> {
         let (residual, target) = (Residual::new(residual), Target::new(&mut out));
         self.matrix.begin();
         for group in 0..self.groups {
-            let mut block = 0;
-            while block < self.panels.blocks() {
-                let first = group * self.panels.blocks() + block;
-                let pair = M::unpacks(self.source.segments()) && block + 2 <= self.panels.blocks();
-                let packed = if pair { self.panels.packed(first) } else { None };
-                let (count, panels) = if packed.is_some() {
-                    (2, &[][..])
-                } else {
-                    let count = M::panels(self.panels.blocks() - block);
-                    let unpack = |packed: &[Line], table: &Line, steps: &mut [Line]| {
-                        self.matrix.unpack(packed, table, steps);
+            for strip in 0..self.strips {
+                let rows = self.rows * strip / self.strips..self.rows * (strip + 1) / self.strips;
+                let strip = self.source.segments().strip(rows, self.source.pixel_step());
+                let mut block = 0;
+                while block < self.panels.blocks() {
+                    let first = group * self.panels.blocks() + block;
+                    let pair = M::unpacks(&strip.segments) && block + 2 <= self.panels.blocks();
+                    let packed = if pair { self.panels.packed(first) } else { None };
+                    let (count, panels) = if packed.is_some() {
+                        (2, &[][..])
+                    } else {
+                        let count = M::panels(self.panels.blocks() - block);
+                        let unpack = |packed: &[Line], table: &Line, steps: &mut [Line]| {
+                            self.matrix.unpack(packed, table, steps);
+                        };
+                        (count, self.panels.get(first, count, space, unpack))
                     };
-                    (count, self.panels.get(first, count, space, unpack))
-                };
-                let task = Task {
-                    pieces: &self.pieces,
-                    pixel_step: self.source.pixel_step(),
-                    segments: *self.source.segments(),
-                    panels,
-                    packed,
-                    first,
-                    count,
-                    finish: &self.finish,
-                    residual,
-                    target,
-                };
-                // SAFETY: `Source` has laid the segments out inside the input (or its copy, with what is read behind
-                // it), and the output has a code for every real pixel and filter.
-                unsafe { self.matrix.multiply(&task, input.as_ptr().add(group * self.channels)) };
-                block += count;
+                    let task = Task {
+                        pieces: &self.pieces,
+                        pixel_step: self.source.pixel_step(),
+                        segments: strip.segments,
+                        pixel: strip.pixel,
+                        panels,
+                        packed,
+                        first,
+                        count,
+                        finish: &self.finish,
+                        residual,
+                        target,
+                    };
+                    let from = group * self.channels + strip.input;
+                    // SAFETY: `Source` has laid the segments out inside the input (or its copy, with what is read behind
+                    // it), and the output has a code for every real pixel and filter.
+                    unsafe { self.matrix.multiply(&task, input.as_ptr().add(from)) };
+                    block += count;
+                }
             }
         }
         self.matrix.end();

@@ -139,6 +139,11 @@ impl Panels {
         self.blocks
     }
 
+    /// Whether the weights are packed.
+    pub(super) fn is_packed(&self) -> bool {
+        self.tables.is_some()
+    }
+
     /// Panels from `panel` on as they are packed, and their tables; `None` if the panels are not packed.
     pub(super) fn packed(&self, panel: usize) -> Option<(&[Line], &[Line])> {
         let tables = self.tables.as_ref()?;

@@ -5,6 +5,8 @@
 //! output pixels, or (where the stride is 1) all rows at once, with pixels between them that are computed and dropped.
 //! Signed codes are read with 128 added to them.
 
+use std::ops::Range;
+
 use crate::kernels::ConvLayer;
 use crate::kernels::codes::Codes;
 use crate::model::{Shape, Window};
@@ -42,6 +44,30 @@ pub(super) struct Segments {
     pub(super) width: usize,
     /// Pixels of a row with those that are dropped.
     pub(super) pitch: usize,
+}
+
+/// Some rows of output pixels.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Strip {
+    /// Their segments.
+    pub(super) segments: Segments,
+    /// Where the first one's input begins, bytes.
+    pub(super) input: usize,
+    /// Their first output pixel.
+    pub(super) pixel: usize,
+}
+
+impl Segments {
+    /// The segments of some rows of output pixels, of which there is at least one.
+    pub(super) fn strip(&self, rows: Range<usize>, pixel_step: usize) -> Strip {
+        if self.count > 1 {
+            let (input, pixel) = (rows.start * self.input_step, rows.start * self.output_step);
+            return Strip { segments: Segments { count: rows.len(), ..*self }, input, pixel };
+        }
+        let pixels = (rows.len() - 1) * self.pitch + self.width;
+        let input = rows.start * self.pitch * pixel_step;
+        Strip { segments: Segments { pixels, ..*self }, input, pixel: rows.start * self.width }
+    }
 }
 
 /// Where everything lies.

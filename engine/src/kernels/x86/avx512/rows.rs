@@ -137,6 +137,7 @@ impl PreparedConv for Rows {
                 pieces: &[],
                 pixel_step: 0,
                 segments: one,
+                pixel: 0,
                 panels: &[],
                 packed: None,
                 first,

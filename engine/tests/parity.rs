@@ -143,13 +143,9 @@ fn a_batch_over_threads_equals_one_sample_after_the_other() {
 #[test]
 fn layers_whose_weights_stay_packed_equal_the_reference() {
     let mut rng = Rng::new(5);
-    for (side, channels, filters, kernel, stride) in [
-        (7, 128, 128, 3, 1),
-        (4, 128, 136, 3, 1),
-        (9, 64, 256, 3, 2),
-        (3, 512, 300, 1, 1),
-        (12, 64, 240, 3, 1),
-    ] {
+    for (side, channels, filters, kernel, stride) in
+        [(4, 512, 232, 3, 1), (5, 256, 460, 3, 2), (2, 1024, 1032, 1, 1)]
+    {
         let case = ConvCase { bits: 2, ..ConvCase::square(filters, kernel, stride) };
         let shape = Shape { h: side, w: side, c: channels };
         let seed = rng.bits();

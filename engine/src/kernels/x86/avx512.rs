@@ -4,7 +4,6 @@
 mod depthwise;
 mod finish;
 mod rows;
-mod vector;
 
 use std::arch::x86_64::*;
 
@@ -12,7 +11,7 @@ pub(super) use finish::finish;
 
 use super::direct::{Direct, Matrix, Task};
 use super::panels::{FILTERS, Line};
-use super::source::{Demands, Segments};
+use super::source::Demands;
 use crate::kernels::generic::Generic;
 use crate::kernels::level::Level;
 use crate::kernels::{ConvLayer, Kernel, PreparedConv};
@@ -94,25 +93,12 @@ impl Matrix for Avx512 {
         }
     }
 
-    fn unpacks(segments: &Segments) -> bool {
-        segments.count * segments.pixels == 1
-    }
-
     fn unpack(self, packed: &[Line], table: &Line, steps: &mut [Line]) {
         // SAFETY: the value proves that the CPU has the instructions.
         unsafe { unpack(packed, table, steps) }
     }
 
     unsafe fn multiply(self, task: &Task, input: *const u8) {
-        if let Some((packed, tables)) = task.packed {
-            let mut sums = One([[0; FILTERS]; 2]);
-            // SAFETY: the value proves that the CPU has the instructions; the rest is the caller's promise.
-            unsafe {
-                vector::multiply(task.pieces, input, packed, tables, &mut sums.0);
-                finish(task, sums.0.as_ptr().cast(), 0, 1, 0);
-            }
-            return;
-        }
         for segment in 0..task.segments.count {
             // SAFETY: the value proves that the CPU has the instructions; the rest is the caller's promise.
             unsafe {
@@ -153,10 +139,6 @@ fn unpack(packed: &[Line], table: &Line, steps: &mut [Line]) {
         }
     }
 }
-
-/// Sums of one pixel by two panels.
-#[repr(C, align(64))]
-struct One([[i32; FILTERS]; 2]);
 
 /// Sums of one tile, pixel by pixel.
 #[repr(C, align(64))]

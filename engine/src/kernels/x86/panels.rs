@@ -13,8 +13,8 @@ use crate::model::Weights;
 pub(super) const FILTERS: usize = 16;
 /// Bytes of a step.
 pub(super) const STEP: usize = 64;
-/// Layers with more weights than this stay packed if they can.
-const PACKED_FROM: usize = 128 * 1024;
+/// Layers with more weights than this stay packed if they can: smaller ones stay in the second cache.
+const PACKED_FROM: usize = 1 << 20;
 
 /// All panels of a layer.
 #[derive(Debug)]

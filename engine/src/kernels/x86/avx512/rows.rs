@@ -1,5 +1,5 @@
-//! Fully connected layers of three- and four-bit weights on one sample: each filter is a row of four-bit codes, looked up
-//! in its own table of sixteen levels where it is used. Reading the weights is what takes the time.
+//! Fully connected layers of two- to four-bit weights on one sample: each filter is a row of two- or four-bit codes, looked
+//! up in its own table of levels where it is used. Reading the weights is what takes the time.
 
 use std::arch::x86_64::*;
 
@@ -11,8 +11,6 @@ use crate::kernels::x86::panels::FILTERS;
 use crate::kernels::x86::source::Segments;
 use crate::kernels::{ConvLayer, Line, PreparedConv, Workspace, WorkspaceSize};
 
-/// Weights of a line: byte i has weight i below, and weight 64 + i above.
-const OF_LINE: usize = 128;
 /// Filters at a time.
 const TOGETHER: usize = 4;
 /// Below this many weights the usual panels do.
@@ -23,6 +21,8 @@ pub(super) struct Rows {
     lines: Vec<Line>,
     /// Sixteen levels a filter.
     tables: Vec<[u8; 16]>,
+    /// Codes of a byte: part p of byte i of a line is weight 64·p + i.
+    parts: usize,
     /// Lines of a filter.
     of_filter: usize,
     signed: bool,
@@ -42,16 +42,18 @@ impl Rows {
             && conv.window.padding == [0; 4]
             && conv.window.dilation == [1, 1]
             && layer.output.h * layer.output.w == 1;
-        if !whole || conv.groups > 1 || !(3..=4).contains(&weights.bits) || weights.codes.len() < LARGE {
+        if !whole || conv.groups > 1 || !(2..=4).contains(&weights.bits) || weights.codes.len() < LARGE {
             return None;
         }
         let per_filter = weights.codes.len() / filters;
-        let of_filter = per_filter.div_ceil(OF_LINE);
+        let parts = if weights.bits == 2 { 4 } else { 2 };
+        let of_line = 64 * parts;
+        let of_filter = per_filter.div_ceil(of_line);
         let mut lines = vec![Line([0; 64]); filters * of_filter];
         for (codes, lines) in weights.codes.chunks_exact(per_filter).zip(lines.chunks_exact_mut(of_filter)) {
-            for (codes, line) in codes.chunks(OF_LINE).zip(lines) {
+            for (codes, line) in codes.chunks(of_line).zip(lines) {
                 for (index, code) in codes.iter().enumerate() {
-                    line.0[index % 64] |= code << (4 * (index / 64));
+                    line.0[index % 64] |= code << (8 / parts * (index / 64));
                 }
             }
         }
@@ -64,16 +66,18 @@ impl Rows {
         Some(Rows {
             lines,
             tables: weights.tables.chunks_exact(1 << weights.bits).map(table).collect(),
+            parts,
             of_filter,
             signed: layer.signed,
             finish: Finish::new(&conv.epilogue, 1, filters, &offsets),
         })
     }
 
-    /// Sums of up to sixteen filters from `first` on.
+    /// Sums of up to sixteen filters from `first` on; `PARTS` are the codes of a byte.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn sums(&self, input: &[Line], first: usize, sums: &mut [i32]) {
-        let low = _mm512_set1_epi8(15);
+    fn sums<const PARTS: usize>(&self, input: &[Line], first: usize, sums: &mut [i32]) {
+        let low = _mm512_set1_epi8(if PARTS == 4 { 3 } else { 15 });
+        let shift = _mm_cvtsi32_si128(8 / PARTS as i32);
         for (index, sums) in sums.chunks_mut(TOGETHER).enumerate() {
             // The last ones may be repeated.
             let last = self.tables.len() - 1;
@@ -85,16 +89,16 @@ impl Rows {
                 _mm512_broadcast_i32x4(_mm_loadu_si128(self.tables[filter].as_ptr().cast()))
             });
             let mut acc = [[_mm512_setzero_si512(); 2]; TOGETHER];
-            for (position, codes) in input.as_chunks::<2>().0.iter().enumerate().take(self.of_filter) {
+            for (position, codes) in input.as_chunks::<PARTS>().0.iter().enumerate().take(self.of_filter) {
                 // SAFETY: lines are 64 aligned bytes.
                 let load = |line: &Line| unsafe { _mm512_load_si512(line.0.as_ptr().cast()) };
-                let codes = [load(&codes[0]), load(&codes[1])];
+                let codes: [__m512i; PARTS] = std::array::from_fn(|part| load(&codes[part]));
                 for ((acc, row), table) in acc.iter_mut().zip(rows).zip(tables) {
-                    let bits = load(&row[position]);
-                    let halves = [bits, _mm512_srli_epi16::<4>(bits)];
-                    for ((sum, codes), bits) in acc.iter_mut().zip(codes).zip(halves) {
+                    let mut bits = load(&row[position]);
+                    for (part, codes) in codes.into_iter().enumerate() {
                         let weights = _mm512_shuffle_epi8(table, _mm512_and_si512(bits, low));
-                        *sum = _mm512_dpbusd_epi32(*sum, codes, weights);
+                        acc[part % 2] = _mm512_dpbusd_epi32(acc[part % 2], codes, weights);
+                        bits = _mm512_srl_epi16(bits, shift);
                     }
                 }
             }
@@ -115,14 +119,14 @@ impl PreparedConv for Rows {
     }
 
     fn workspace(&self) -> WorkspaceSize {
-        WorkspaceSize { lines: 2 * self.of_filter, ..WorkspaceSize::default() }
+        WorkspaceSize { lines: self.parts * self.of_filter, ..WorkspaceSize::default() }
     }
 
     fn run(&self, x: Codes, residual: Option<Codes>, mut out: CodesMut, workspace: &mut Workspace) {
         let (Codes::Unsigned(codes) | Codes::Signed(codes)) = x else {
             unreachable!("the check lets convolutions read codes of at most 8 bits only");
         };
-        let lines = &mut workspace.lines[..2 * self.of_filter];
+        let lines = &mut workspace.lines[..self.parts * self.of_filter];
         let (copy, rest) = Line::bytes_mut(lines).split_at_mut(codes.len());
         let flip = if self.signed { 0x80 } else { 0 };
         copy.iter_mut().zip(codes).for_each(|(copy, code)| *copy = code ^ flip);
@@ -149,7 +153,10 @@ impl PreparedConv for Rows {
             // SAFETY: the kernel's value, given to `new`, proves that the CPU has the instructions; the output has a code
             // for every filter.
             unsafe {
-                self.sums(lines, filter, &mut sums.0[..count]);
+                match self.parts {
+                    4 => self.sums::<4>(lines, filter, &mut sums.0[..count]),
+                    _ => self.sums::<2>(lines, filter, &mut sums.0[..count]),
+                }
                 finish(&task, sums.0.as_ptr(), 0, 1, 0);
             }
         }

@@ -69,7 +69,9 @@ pub fn evaluate(
                 return Err(first_difference(&engine, &mut scratch, &input, &values, row, image));
             }
             let best = (0..outputs).rev().max_by(|&a, &b| ours[a].total_cmp(&ours[b])).unwrap_or(0);
-            ours.iter().for_each(|value| hash.update(value.to_le_bytes()));
+            for value in ours {
+                hash.update(value.to_le_bytes());
+            }
             found.correct += u64::from(best == data.labels[image] as usize);
             found.images += 1;
         }

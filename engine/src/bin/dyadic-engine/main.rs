@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use dyadic_engine::certificate::Certificate;
 use dyadic_engine::{Artifact, Engine};
 
 use failure::Failure;
@@ -62,13 +63,13 @@ impl Common {
         Ok((Artifact::from_bytes(&bytes)?, bytes.len()))
     }
 
-    fn engine(&self) -> Result<(Artifact, Engine), Failure> {
-        let (artifact, _) = self.load()?;
+    fn engine(&self) -> Result<(Certificate, Engine), Failure> {
+        let (Artifact { model, certificate, .. }, _) = self.load()?;
         let engine = match &self.kernel {
-            None => Engine::new(artifact.model.clone())?,
-            Some(name) => Engine::on_kernel(artifact.model.clone(), name)?,
+            None => Engine::new(model)?,
+            Some(name) => Engine::on_kernel(model, name)?,
         };
-        Ok((artifact, engine))
+        Ok((certificate, engine))
     }
 }
 

@@ -22,13 +22,13 @@ pub(crate) struct Arguments {
 
 /// Runs the command.
 pub(crate) fn verify(arguments: &Arguments) -> Result<(), Failure> {
-    let (artifact, engine) = arguments.common.engine()?;
-    let mut result = engine.verify(&artifact.certificate).map_err(Failure::from);
+    let (certificate, engine) = arguments.common.engine()?;
+    let mut result = engine.verify(&certificate).map_err(Failure::from);
     let mut executors = vec![engine.kernel_name()];
     if arguments.reference && result.is_ok() {
         executors.push("reference");
-        let replay =
-            artifact.certificate.verify(&artifact.model, |codes| reference::run(&artifact.model, codes));
+        let model = engine.model();
+        let replay = certificate.verify(model, |codes| reference::run(model, codes));
         result = replay.map_err(|mismatch| Failure::Reference(mismatch.to_string()));
     }
     let mut stdout = io::stdout().lock();

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use dyadic_engine::{Artifact, Engine};
 use dyadic_graph::network::Network;
+use dyadic_store::blob::Digest;
 use dyadic_store::spec::{JobSpec, Levels, Loss, Method, Precision, Requant};
 use dyadic_worker::data::{self, Dataset};
 use dyadic_worker::error::WorkerError;
 use dyadic_worker::observer::{Control, Observer, Progress};
 use dyadic_worker::quantize::{Outcome, Request, quantize};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 /// Keeps the last checkpoint and stops after a given number of optimizer steps.
 #[derive(Default)]
@@ -103,7 +104,7 @@ fn hash_of_logits(engine: &Engine, images: &Dataset) -> String {
             hash.update(value.to_le_bytes());
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    Digest::from(<[u8; 32]>::from(hash.finalize())).to_string()
 }
 
 fn shape_of(network: &Network) -> [usize; 3] {

@@ -17,10 +17,6 @@ use crate::infer::registry::Registry;
 use crate::notices::{Notice, Notices};
 use crate::upload::SpoolDir;
 
-/// How long a worker's lease is, in seconds; workers use the same.
-const LEASE_SECS: u64 = 60;
-/// How often leases are looked at.
-const REAP: Duration = Duration::from_secs(5);
 /// How often unreferenced blobs are looked for.
 const COLLECT: Duration = Duration::from_secs(600);
 /// How long a blob that nothing references stays.
@@ -48,7 +44,7 @@ pub(crate) fn start(parts: Parts) {
     let Parts { store, blobs, spools, registry, notices, limits, drain } = parts;
     let subscription = notices.subscribe();
     tokio::spawn(drain.clone().run_until_cancelled_owned(listen(store.clone(), notices)));
-    tokio::spawn(drain.clone().run_until_cancelled_owned(reap(store.clone())));
+    tokio::spawn(drain.clone().run_until_cancelled_owned(reap(store.clone(), limits.clone())));
     tokio::spawn(drain.clone().run_until_cancelled_owned(collect(store.clone(), blobs.clone(), spools)));
     let loader = Loader { store, blobs, registry, limits };
     tokio::spawn(loader.run(subscription, drain));
@@ -75,9 +71,9 @@ async fn listen(store: Store, notices: Notices) {
     }
 }
 
-async fn reap(store: Store) {
-    let mut reaper = Reaper::new(LEASE_SECS);
-    let mut tick = tokio::time::interval(REAP);
+async fn reap(store: Store, limits: Limits) {
+    let mut reaper = Reaper::new(u64::from(limits.lease_secs));
+    let mut tick = tokio::time::interval(limits.reap_every());
     loop {
         tick.tick().await;
         match reaper.tick(&store, Instant::now()).await {

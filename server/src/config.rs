@@ -155,6 +155,27 @@ mod tests {
     }
 
     #[test]
+    fn leases_last_a_minute_unless_set_within_an_hour() {
+        assert_eq!(config(&[]).limits.lease_secs, 60);
+        for refused in ["0", "3601", "-1", "soon"] {
+            let lease = format!("--lease-secs={refused}");
+            assert!(
+                Config::try_parse_from(["dyadic-server", "--database-url", "x", &lease]).is_err(),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn leases_are_looked_at_often_enough_to_be_reaped_whatever_their_length() {
+        for secs in [1, 2, 9, 10, 60, 3600] {
+            let limits = config(&[&format!("--lease-secs={secs}")]).limits;
+            assert!(limits.reap_every() <= Duration::from_secs(secs) / 4, "{secs}");
+            assert!(limits.reap_every() <= Duration::from_secs(5), "{secs}");
+        }
+    }
+
+    #[test]
     fn a_certificate_needs_its_key() {
         assert!(Config::try_parse_from(["dyadic-server", "--database-url", "x", "--tls-cert", "c"]).is_err());
     }

@@ -66,6 +66,10 @@ pub struct Limits {
     #[arg(long, env = "DYADIC_CALL_SECS", default_value_t = 60)]
     pub call_secs: u64,
 
+    /// Seconds that a worker's claim lasts without a heartbeat; to be set alike on servers and workers.
+    #[arg(long, env = "DYADIC_LEASE_SECS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub lease_secs: u32,
+
     /// Versions of one served name that stay loaded, beside the latest.
     #[arg(long, env = "DYADIC_LOADED_VERSIONS", default_value_t = 8)]
     pub loaded_versions: usize,
@@ -85,6 +89,11 @@ impl Limits {
     /// Longest time for a unary call.
     pub fn call(&self) -> Duration {
         Duration::from_secs(self.call_secs)
+    }
+
+    /// Between two looks at leases: at least four fit a lease, since a gap of half a lease starts the reaper anew.
+    pub fn reap_every(&self) -> Duration {
+        Duration::from_millis(u64::from(self.lease_secs) * 250).min(Duration::from_secs(5))
     }
 
     /// Threads of one model version, ≥ 1.

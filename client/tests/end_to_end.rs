@@ -174,7 +174,7 @@ fn every_list_reads_as_a_table_and_as_json(stack: &Stack, job: &str) {
 }
 
 fn a_killed_worker_loses_nothing(stack: &Stack) {
-    let id = string(&stack.json(&submit(&["--epochs", "60", "--seed", "5"]))["job"]["id"]);
+    let id = string(&stack.json(&submit(&["--epochs", "400", "--seed", "5"]))["job"]["id"]);
     stack.until(Duration::from_secs(120), "the job trains", || {
         let job = stack.json(&["job", "show", &id]);
         assert_ne!(job["state"], "succeeded", "the job is too short to be interrupted");

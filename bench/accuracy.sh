@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Accuracy of the last epoch, by the integer engine, on all of CIFAR-10's test images: bench/accuracy.sh [aptq] [apq3] [apq4]
-# EPOCHS (default 20 for aptq, 6 for apq), SEED and THREADS (default 1) may be set. Artifacts and reports lie in ${OUT:-out}.
+# EPOCHS (default 20 for aptq, 14 for apq), SEED and THREADS (default 1) may be set. Artifacts and reports lie in ${OUT:-out}.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
@@ -12,7 +12,7 @@ cargo build --release --locked -p dyadic-worker
 for network in "$@"; do
     case "$network" in
         aptq) method=(--method aptq --epochs "${EPOCHS:-20}" --learning-rate 0.02) ;;
-        apq[2-5]) method=(--method apq --bits "${network#apq}" --epochs "${EPOCHS:-6}" --learning-rate 0.01) ;;
+        apq[2-5]) method=(--method apq --bits "${network#apq}" --epochs "${EPOCHS:-14}" --learning-rate 0.01) ;;
         *) echo "unknown network $network: aptq, apq2, apq3, apq4 or apq5" >&2; exit 2 ;;
     esac
     "${CARGO_TARGET_DIR:-target}/release/dyadic-worker" quantize --model examples/models/resnet20-cifar10.onnx \

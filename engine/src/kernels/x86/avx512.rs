@@ -4,6 +4,7 @@
 mod depthwise;
 mod finish;
 mod rows;
+mod winograd;
 
 use std::arch::x86_64::*;
 
@@ -50,6 +51,9 @@ impl Kernel for Avx512 {
         }
         if let Some(rows) = rows::Rows::new(*self, layer) {
             return Box::new(rows);
+        }
+        if let Some(winograd) = winograd::Winograd::new(*self, layer) {
+            return Box::new(winograd);
         }
         if layer.is_depthwise() { Generic.prepare(layer) } else { Box::new(Direct::new(*self, layer)) }
     }
@@ -196,8 +200,11 @@ unsafe fn tile<const P: usize, const V: usize>(task: &Task, input: *const u8, su
                 }
             }
         }
-        for (index, sum) in acc.into_iter().flatten().enumerate() {
-            _mm512_store_si512(sums.add(index * FILTERS).cast(), sum);
+        // By reference, row by row: an iterator that takes the array by value moves it through memory.
+        for (p, row) in acc.iter().enumerate() {
+            for (v, sum) in row.iter().enumerate() {
+                _mm512_store_si512(sums.add((p * V + v) * FILTERS).cast(), *sum);
+            }
         }
     }
 }

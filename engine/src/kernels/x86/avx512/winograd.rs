@@ -13,7 +13,7 @@ pub(super) mod weights;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::Avx512;
+use super::{Avx512, dot};
 use crate::kernels::codes::{Codes, CodesMut};
 use crate::kernels::x86::finish::{Finish, Residual, Target};
 use crate::kernels::x86::panels::FILTERS;
@@ -203,10 +203,7 @@ unsafe fn multiply<const P: usize, const V: usize>(
             let weights: [__m512i; V] = std::array::from_fn(|v| load(&weights[v]));
             let start = input.add(4 * step);
             for (p, sums) in acc.iter_mut().enumerate() {
-                let codes = _mm512_set1_epi32(start.add(p * depth).cast::<i32>().read_unaligned());
-                for (sum, weights) in sums.iter_mut().zip(weights) {
-                    *sum = _mm512_dpbusd_epi32(*sum, codes, weights);
-                }
+                dot(start.add(p * depth), &weights, sums);
             }
         }
         // By reference, row by row: an iterator that takes the array by value moves it through memory.

@@ -34,6 +34,8 @@ pub struct Engine {
     kernel: Box<dyn Kernel>,
     plan: Plan,
     input: InputQuantizer,
+    /// Whether threads share even what is not worth it.
+    finest: bool,
 }
 
 /// Why an engine cannot be built.
@@ -135,11 +137,18 @@ impl Engine {
         kernels::available().into_iter().map(|kernel| Self::with_kernel(Arc::clone(&model), kernel)).collect()
     }
 
+    /// Lets threads share even the smallest operations: for tests of small models.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_finest_parts(self) -> Self {
+        Engine { finest: true, ..self }
+    }
+
     /// As [`Engine::new`], with a given kernel.
     fn with_kernel(model: Arc<Model>, kernel: Box<dyn Kernel>) -> Result<Self, EngineError> {
         let plan = Plan::new(&model, &*kernel)?;
         let input = InputQuantizer::new(&model);
-        Ok(Engine { model, kernel, plan, input })
+        Ok(Engine { model, kernel, plan, input, finest: false })
     }
 
     /// The model.

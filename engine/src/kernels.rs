@@ -30,7 +30,7 @@ pub(crate) mod x86;
 use codes::Codes;
 use level::Level;
 pub(crate) use line::Line;
-use part::{Cut, Part};
+use part::{Cut, Part, Threads};
 
 use crate::model::{Conv, Format, Shape};
 
@@ -97,8 +97,8 @@ pub(crate) trait PreparedConv: Send + Sync {
     /// What each part of [`PreparedConv::run`] needs; the contents do not matter.
     fn workspace(&self) -> WorkspaceSize;
 
-    /// Into how many parts to cut the output for that many threads, two or more.
-    fn cut(&self, threads: usize) -> Cut;
+    /// Into how many parts to cut the output for some threads, two or more.
+    fn cut(&self, threads: Threads) -> Cut;
 
     /// Runs a part of one sample: all of its codes are written, and no others.
     fn run(&self, x: Codes, residual: Option<Codes>, part: Part, workspace: &mut Workspace);

@@ -5,7 +5,7 @@
 use super::arena::{Place, Scratch, Size, Width};
 use super::{EngineError, MEMORY_LIMIT};
 use crate::kernels::level::Level;
-use crate::kernels::part::Cut;
+use crate::kernels::part::{Cut, Threads};
 use crate::kernels::pool::{self, Geometry};
 use crate::kernels::requantize::Rule;
 use crate::kernels::{ConvLayer, Kernel, PreparedConv, WorkspaceSize, elementwise};
@@ -86,9 +86,9 @@ impl Plan {
 }
 
 impl Step {
-    /// Into how many parts to cut the step for that many threads.
-    pub(super) fn cut(&self, threads: usize) -> Cut {
-        if threads == 1 {
+    /// Into how many parts to cut the step for some threads.
+    pub(super) fn cut(&self, threads: Threads) -> Cut {
+        if threads.count == 1 {
             return Cut::WHOLE;
         }
         // Codes that take some microseconds.
@@ -101,7 +101,7 @@ impl Step {
                 16 * 1024 / geometry.window.kernel.iter().product::<u32>().max(1) as usize
             }
         };
-        Cut::by_rows(self.height, threads, self.output.len / enough.max(1))
+        Cut::by_rows(self.height, threads, threads.most(self.output.len, enough))
     }
 }
 

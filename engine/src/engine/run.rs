@@ -7,7 +7,7 @@ use super::{Engine, RunError};
 use crate::kernels::codes::{Codes, CodesMut};
 use crate::kernels::hands::Hands;
 use crate::kernels::level::Level;
-use crate::kernels::part::{Cut, Part};
+use crate::kernels::part::{Cut, Part, Threads};
 use crate::kernels::{self, Line, Workspace, elementwise};
 use crate::model::TensorId;
 use crate::quantize::check_finite;
@@ -53,11 +53,12 @@ impl Engine {
         check_finite(input_nchw)?;
         let (samples, outputs) = self.samples(input_nchw, out);
         self.lead(pool, scratch, |arenas, hands| {
+            let threads = self.threads(hands);
             for (sample, values) in samples.zip(outputs) {
                 let (height, width) = (self.input_shape().h as usize, self.input_shape().w as usize);
                 match arenas.codes_mut(self.input_place()) {
                     codes @ CodesMut::Byte(_) => {
-                        let cut = Cut::by_rows(height, hands.threads(), codes.len() / INPUT);
+                        let cut = Cut::by_rows(height, threads, threads.most(codes.len(), INPUT));
                         hands.share(codes, height, cut, |part, _| {
                             let (rows, CodesMut::Byte(codes)) = part.rows() else {
                                 unreachable!("parts are of the width of the whole");
@@ -114,11 +115,12 @@ impl Engine {
         self.check_lengths(input_hwc.len(), batch, out.len())?;
         let (samples, outputs) = self.samples(input_hwc, out);
         self.lead(pool, scratch, |arenas, hands| {
+            let threads = self.threads(hands);
             for (sample, values) in samples.zip(outputs) {
                 let codes = arenas.codes_mut(self.input_place());
                 let (height, row) =
                     (self.input_shape().h as usize, codes.len() / self.input_shape().h as usize);
-                let cut = Cut::by_rows(height, hands.threads(), codes.len() / INPUT);
+                let cut = Cut::by_rows(height, threads, threads.most(codes.len(), INPUT));
                 hands.share(codes, height, cut, |part, _| {
                     let (rows, codes) = part.rows();
                     let sample = &sample[rows.start * row..rows.end * row];
@@ -182,6 +184,10 @@ impl Engine {
         Ok(())
     }
 
+    fn threads(&self, hands: &Hands) -> Threads {
+        Threads { count: hands.threads(), finest: self.finest }
+    }
+
     /// Calls `work` with the scratch's memory and the pool's threads, or the calling one alone.
     pub(super) fn lead<R: Send>(
         &self,
@@ -239,9 +245,10 @@ impl Engine {
         hands: &mut Hands,
         mut seen: impl FnMut(TensorId, Codes),
     ) {
+        let threads = self.threads(hands);
         for (step, node) in self.plan.steps.iter().zip(&self.model.nodes) {
             let (out, rest) = arenas.borrow(step.output);
-            hands.share(out, step.height, step.cut(hands.threads()), |part, workspace| {
+            hands.share(out, step.height, step.cut(threads), |part, workspace| {
                 perform(self.plan.level, step, rest, part, workspace);
             });
             seen(node.output, arenas.codes(step.output));

@@ -9,6 +9,15 @@ use super::codes::CodesMut;
 /// Most parts for each thread: several, so that a thread that is held up leaves its later parts to the others.
 const EACH: usize = 4;
 
+/// What an output is cut for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Threads {
+    /// How many, at least one.
+    pub(crate) count: usize,
+    /// Whether to cut even what is not worth it, for tests.
+    pub(crate) finest: bool,
+}
+
 /// Into how many parts an output is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cut {
@@ -64,10 +73,17 @@ pub(crate) struct Pieces {
     pub(crate) used: f64,
 }
 
+impl Threads {
+    /// Most parts of some work, of which `least` is the smallest that is worth a part.
+    pub(crate) fn most(self, work: usize, least: usize) -> usize {
+        if self.finest { usize::MAX } else { work / least.max(1) }
+    }
+}
+
 impl Pieces {
     /// How to cut `n` things for some threads, into at most `most` pieces.
-    pub(crate) fn of(n: usize, threads: usize, most: usize) -> Self {
-        let most = n.min(most).max(1);
+    pub(crate) fn of(n: usize, threads: Threads, most: usize) -> Self {
+        let (threads, most) = (threads.count, n.min(most).max(1));
         let used = |count: usize| {
             let slowest = count.div_ceil(threads) * n.div_ceil(count);
             n as f64 / (threads * slowest) as f64
@@ -86,7 +102,7 @@ impl Cut {
     pub(crate) const WHOLE: Cut = Cut { rows: 1, filters: 1 };
 
     /// `height` rows for some threads, into at most `most` parts.
-    pub(crate) fn by_rows(height: usize, threads: usize, most: usize) -> Self {
+    pub(crate) fn by_rows(height: usize, threads: Threads, most: usize) -> Self {
         Cut { rows: Pieces::of(height, threads, most).count, ..Cut::WHOLE }
     }
 
@@ -184,11 +200,12 @@ mod tests {
 
     #[test]
     fn pieces_keep_threads_busy() {
-        assert_eq!(Pieces::of(56, 2, 100), Pieces { count: 8, used: 1.0 });
-        assert_eq!(Pieces::of(56, 2, 3), Pieces { count: 2, used: 1.0 });
-        assert_eq!(Pieces::of(7, 2, 100).count, 4);
-        assert_eq!(Pieces::of(1, 4, 100), Pieces { count: 1, used: 0.25 });
-        assert_eq!(Pieces::of(9, 4, 1).count, 1);
-        assert_eq!(Pieces::of(0, 2, 5).count, 1);
+        let [two, four] = [2, 4].map(|count| Threads { count, finest: false });
+        assert_eq!(Pieces::of(56, two, 100), Pieces { count: 8, used: 1.0 });
+        assert_eq!(Pieces::of(56, two, 3), Pieces { count: 2, used: 1.0 });
+        assert_eq!(Pieces::of(7, two, 100).count, 4);
+        assert_eq!(Pieces::of(1, four, 100), Pieces { count: 1, used: 0.25 });
+        assert_eq!(Pieces::of(9, four, 1).count, 1);
+        assert_eq!(Pieces::of(0, two, 5).count, 1);
     }
 }

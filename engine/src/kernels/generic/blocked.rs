@@ -7,7 +7,7 @@ use super::dot::{self, BLOCK, LANES};
 use super::padded::Padded;
 use super::panels::Panels;
 use crate::kernels::codes::Codes;
-use crate::kernels::part::{Cut, Part};
+use crate::kernels::part::{Cut, Part, Threads};
 use crate::kernels::requantize::Finish;
 use crate::kernels::{ConvLayer, PreparedConv, Workspace, WorkspaceSize};
 
@@ -130,8 +130,8 @@ impl PreparedConv for Blocked {
         WorkspaceSize { words: self.padded.len() + patches, sums: PIXELS * self.filters, lines: 0 }
     }
 
-    fn cut(&self, threads: usize) -> Cut {
-        Cut::by_rows(self.padded.height(), threads, self.macs / PART)
+    fn cut(&self, threads: Threads) -> Cut {
+        Cut::by_rows(self.padded.height(), threads, threads.most(self.macs, PART))
     }
 
     fn run(&self, x: Codes, residual: Option<Codes>, part: Part, workspace: &mut Workspace) {

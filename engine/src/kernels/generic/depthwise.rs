@@ -4,7 +4,7 @@ use wide::{i16x8, i32x8};
 
 use super::padded::Padded;
 use crate::kernels::codes::Codes;
-use crate::kernels::part::{Cut, Part};
+use crate::kernels::part::{Cut, Part, Threads};
 use crate::kernels::requantize::Finish;
 use crate::kernels::{ConvLayer, PreparedConv, Workspace, WorkspaceSize};
 
@@ -76,9 +76,9 @@ impl PreparedConv for Depthwise {
         WorkspaceSize { words: self.padded.len() + LANES, sums: self.padded.channels() + LANES, lines: 0 }
     }
 
-    fn cut(&self, threads: usize) -> Cut {
+    fn cut(&self, threads: Threads) -> Cut {
         let (height, codes) = (self.padded.height(), self.padded.width() * self.padded.channels());
-        Cut::by_rows(height, threads, height * codes / PART)
+        Cut::by_rows(height, threads, threads.most(height * codes, PART))
     }
 
     fn run(&self, x: Codes, residual: Option<Codes>, part: Part, workspace: &mut Workspace) {

@@ -5,7 +5,7 @@ use super::finish::{Finish, Residual, Target};
 use super::panels::{Line, Panels};
 use super::source::{Demands, Segments, Source};
 use crate::kernels::codes::Codes;
-use crate::kernels::part::{Cut, Part, Pieces};
+use crate::kernels::part::{Cut, Part, Pieces, Threads};
 use crate::kernels::{ConvLayer, PreparedConv, Workspace, WorkspaceSize};
 
 /// A kind of matrix kernel. Holding a value proves that this CPU has it.
@@ -172,11 +172,14 @@ impl<M: Matrix> PreparedConv for Direct<M> {
         WorkspaceSize { lines, ..WorkspaceSize::default() }
     }
 
-    fn cut(&self, threads: usize) -> Cut {
-        let most = self.macs / PART;
+    fn cut(&self, threads: Threads) -> Cut {
+        let most = threads.most(self.macs, PART);
         let panels = self.groups * self.panels.blocks();
         let rows = Pieces::of(self.rows, threads, most);
         let filters = Pieces::of(panels.div_ceil(M::panels(usize::MAX)), threads, most);
+        if threads.finest {
+            return Cut { rows: rows.count, filters: panels.min(threads.count) };
+        }
         let by_rows = (rows, Cut { rows: rows.count, ..Cut::WHOLE });
         let by_filters = (filters, Cut { filters: filters.count, ..Cut::WHOLE });
         // Each thread reads its own part of large panels, or all of small ones and its own rows.
@@ -184,7 +187,7 @@ impl<M: Matrix> PreparedConv for Direct<M> {
         let (usual, other) = if large { (by_filters, by_rows) } else { (by_rows, by_filters) };
         let good = usual.0.used >= GOOD || usual.0.used >= other.0.used;
         let (pieces, cut) = if good { usual } else { other };
-        let wanted = threads.min(most);
+        let wanted = threads.count.min(most);
         if pieces.count >= wanted {
             return cut;
         }

@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 
 use super::Avx512;
 use crate::kernels::codes::{Codes, CodesMut};
-use crate::kernels::part::{Cut, Part};
+use crate::kernels::part::{Cut, Part, Threads};
 use crate::kernels::x86::direct::offsets;
 use crate::kernels::{ConvLayer, Line, PreparedConv, Workspace, WorkspaceSize};
 use crate::model::{Epilogue, Shape, Window};
@@ -206,8 +206,8 @@ impl PreparedConv for Depthwise {
         WorkspaceSize::default()
     }
 
-    fn cut(&self, threads: usize) -> Cut {
-        Cut::by_rows(self.output.h as usize, threads, self.output.len() / PART)
+    fn cut(&self, threads: Threads) -> Cut {
+        Cut::by_rows(self.output.h as usize, threads, threads.most(self.output.len(), PART))
     }
 
     fn run(&self, x: Codes, _residual: Option<Codes>, part: Part, _workspace: &mut Workspace) {

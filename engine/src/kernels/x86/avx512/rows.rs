@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use super::{Avx512, finish};
 use crate::kernels::codes::Codes;
-use crate::kernels::part::{Cut, Part, Pieces};
+use crate::kernels::part::{Cut, Part, Pieces, Threads};
 use crate::kernels::x86::direct::{Task, offsets};
 use crate::kernels::x86::finish::{Finish, Residual};
 use crate::kernels::x86::panels::FILTERS;
@@ -125,8 +125,8 @@ impl PreparedConv for Rows {
         WorkspaceSize { lines: self.parts * self.of_filter, ..WorkspaceSize::default() }
     }
 
-    fn cut(&self, threads: usize) -> Cut {
-        let most = size_of_val(&*self.lines) / PART;
+    fn cut(&self, threads: Threads) -> Cut {
+        let most = threads.most(size_of_val(&*self.lines), PART);
         Cut { filters: Pieces::of(self.finish.constants.len(), threads, most).count, ..Cut::WHOLE }
     }
 

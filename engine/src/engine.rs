@@ -1,11 +1,12 @@
 //! A model made ready to run: kernels chosen, weights repacked, memory planned.
 //!
-//! An [`Engine`] is immutable and shared between threads; each thread brings its own [`Scratch`]. After the first run
-//! with a scratch nothing is allocated.
+//! An [`Engine`] is immutable and shared between threads; each thread that runs samples brings its own [`Scratch`], and
+//! may bring a [`Pool`] of threads to share each sample with. After the first run with a scratch nothing is allocated.
 
 mod arena;
 mod batch;
 mod plan;
+mod pool;
 mod profile;
 mod run;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 pub use arena::Scratch;
 pub use batch::{Job, Samples};
+pub use pool::{Pool, Team};
 pub use profile::StepProfile;
 
 use crate::certificate::{Certificate, Mismatch, Report};
@@ -32,6 +34,8 @@ pub struct Engine {
     kernel: Box<dyn Kernel>,
     plan: Plan,
     input: InputQuantizer,
+    /// Whether threads share even what is not worth it.
+    finest: bool,
 }
 
 /// Why an engine cannot be built.
@@ -133,11 +137,18 @@ impl Engine {
         kernels::available().into_iter().map(|kernel| Self::with_kernel(Arc::clone(&model), kernel)).collect()
     }
 
+    /// Lets threads share even the smallest operations: for tests of small models.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_finest_parts(self) -> Self {
+        Engine { finest: true, ..self }
+    }
+
     /// As [`Engine::new`], with a given kernel.
     fn with_kernel(model: Arc<Model>, kernel: Box<dyn Kernel>) -> Result<Self, EngineError> {
         let plan = Plan::new(&model, &*kernel)?;
         let input = InputQuantizer::new(&model);
-        Ok(Engine { model, kernel, plan, input })
+        Ok(Engine { model, kernel, plan, input, finest: false })
     }
 
     /// The model.
@@ -180,9 +191,14 @@ impl Engine {
         self.input.accepts_bytes()
     }
 
-    /// Memory for one thread's runs.
+    /// Memory for runs on one thread.
     pub fn scratch(&self) -> Scratch {
-        self.plan.scratch()
+        self.scratch_for(1)
+    }
+
+    /// Memory for runs on a pool of that many threads.
+    pub fn scratch_for(&self, threads: usize) -> Scratch {
+        self.plan.scratch(threads)
     }
 
     /// Replays a certificate of this engine's model.
@@ -193,6 +209,11 @@ impl Engine {
 
     /// Runs one sample of NHWC codes and keeps every tensor.
     pub fn trace(&self, scratch: &mut Scratch, codes: &[i32]) -> Result<Trace, RunError> {
-        run::trace(self, scratch, codes)
+        run::trace(self, None, scratch, codes)
+    }
+
+    /// As [`Engine::trace`], on several threads.
+    pub fn trace_on(&self, pool: &dyn Pool, scratch: &mut Scratch, codes: &[i32]) -> Result<Trace, RunError> {
+        run::trace(self, Some(pool), scratch, codes)
     }
 }

@@ -34,5 +34,5 @@ pub mod testing;
 
 pub use artifact::{Artifact, ArtifactError};
 pub use certificate::Certificate;
-pub use engine::{Engine, EngineError, RunError, Scratch};
+pub use engine::{Engine, EngineError, Pool, RunError, Scratch, Team};
 pub use model::Model;

@@ -5,6 +5,7 @@
 use super::arena::{Place, Scratch, Size, Width};
 use super::{EngineError, MEMORY_LIMIT};
 use crate::kernels::level::Level;
+use crate::kernels::part::{Cut, Threads};
 use crate::kernels::pool::{self, Geometry};
 use crate::kernels::requantize::Rule;
 use crate::kernels::{ConvLayer, Kernel, PreparedConv, WorkspaceSize, elementwise};
@@ -29,6 +30,8 @@ pub(super) struct Plan {
 pub(super) struct Step {
     pub(super) inputs: Vec<Place>,
     pub(super) output: Place,
+    /// Rows of the output.
+    pub(super) height: usize,
     pub(super) action: Action,
 }
 
@@ -65,7 +68,8 @@ impl Plan {
             };
             size.workspace = size.workspace.max(workspace);
             let inputs = node.inputs.iter().map(|id| places[id.0 as usize]).collect();
-            steps.push(Step { inputs, output: places[node.output.0 as usize], action });
+            let height = model.tensor(node.output).shape.h as usize;
+            steps.push(Step { inputs, output: places[node.output.0 as usize], height, action });
         }
         if size.bytes() > MEMORY_LIMIT {
             return Err(EngineError::Memory { needed: size.bytes() });
@@ -73,11 +77,31 @@ impl Plan {
         Ok(Plan { steps, places, size, level: kernel.level() })
     }
 
-    /// Memory for one thread.
-    pub(super) fn scratch(&self) -> Scratch {
+    /// Memory for that many threads.
+    pub(super) fn scratch(&self, threads: usize) -> Scratch {
         let mut scratch = Scratch::default();
-        scratch.fit(&self.size);
+        scratch.fit(&self.size, threads);
         scratch
+    }
+}
+
+impl Step {
+    /// Into how many parts to cut the step for some threads.
+    pub(super) fn cut(&self, threads: Threads) -> Cut {
+        if threads.count == 1 {
+            return Cut::WHOLE;
+        }
+        // Codes that take some microseconds.
+        let enough = match &self.action {
+            Action::Conv(conv) => return conv.cut(threads),
+            Action::Lut(_) | Action::Concat(_) => 128 * 1024,
+            Action::MaxPool(_) => 16 * 1024,
+            Action::Add(_) | Action::Affine(_) => 8 * 1024,
+            Action::AvgPool(geometry, _) => {
+                16 * 1024 / geometry.window.kernel.iter().product::<u32>().max(1) as usize
+            }
+        };
+        Cut::by_rows(self.height, threads, threads.most(self.output.len, enough))
     }
 }
 

@@ -8,6 +8,7 @@ use std::arch::x86_64::*;
 
 use super::Avx512;
 use crate::kernels::codes::{Codes, CodesMut};
+use crate::kernels::part::{Cut, Part, Threads};
 use crate::kernels::x86::direct::offsets;
 use crate::kernels::{ConvLayer, Line, PreparedConv, Workspace, WorkspaceSize};
 use crate::model::{Epilogue, Shape, Window};
@@ -16,6 +17,8 @@ use crate::model::{Epilogue, Shape, Window};
 const CHANNELS: usize = 64;
 /// Vectors of 32-bit lanes in a block.
 const VECTORS: usize = 4;
+/// Fewest codes for a part.
+const PART: usize = 16 * 1024;
 /// Columns of the window.
 const COLUMNS: usize = 3;
 
@@ -259,14 +262,19 @@ impl PreparedConv for Depthwise {
         WorkspaceSize::default()
     }
 
-    fn run(&self, x: Codes, _residual: Option<Codes>, out: CodesMut, _workspace: &mut Workspace) {
+    fn cut(&self, threads: Threads) -> Cut {
+        Cut::by_rows(self.output.h as usize, threads, threads.most(self.output.len(), PART))
+    }
+
+    fn run(&self, x: Codes, _residual: Option<Codes>, part: Part, _workspace: &mut Workspace) {
+        let (part, out) = part.rows();
         let (Codes::Unsigned(codes) | Codes::Signed(codes), CodesMut::Byte(out)) = (x, out) else {
             unreachable!("`new` takes layers that write bytes, and convolutions read bytes");
         };
         let channels = self.input.c as usize;
         let line = self.input.w as usize * channels;
         let (top, down) = (self.window.padding[0] as usize, self.window.stride[0] as usize);
-        for (y, out) in out.chunks_exact_mut(self.output.w as usize * channels).enumerate() {
+        for (y, out) in part.zip(out.chunks_exact_mut(self.output.w as usize * channels)) {
             let rows = [0, 1, 2].map(|row| {
                 let inside = (y * down + row).checked_sub(top).filter(|&row| row < self.input.h as usize);
                 inside.map_or(&*self.zeros, |row| &codes[row * line..][..line])

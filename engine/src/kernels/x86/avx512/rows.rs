@@ -4,15 +4,18 @@
 use std::arch::x86_64::*;
 
 use super::{Avx512, finish};
-use crate::kernels::codes::{Codes, CodesMut};
+use crate::kernels::codes::Codes;
+use crate::kernels::part::{Cut, Part, Pieces, Threads};
 use crate::kernels::x86::direct::{Task, offsets};
-use crate::kernels::x86::finish::{Finish, Residual, Target};
+use crate::kernels::x86::finish::{Finish, Residual};
 use crate::kernels::x86::panels::FILTERS;
 use crate::kernels::x86::source::Segments;
 use crate::kernels::{ConvLayer, Line, PreparedConv, Workspace, WorkspaceSize};
 
 /// Filters at a time.
 const TOGETHER: usize = 4;
+/// Fewest bytes of weights for a part.
+const PART: usize = 64 * 1024;
 /// Below this many weights the usual panels do.
 const LARGE: usize = 128 * 1024;
 
@@ -122,7 +125,12 @@ impl PreparedConv for Rows {
         WorkspaceSize { lines: self.parts * self.of_filter, ..WorkspaceSize::default() }
     }
 
-    fn run(&self, x: Codes, residual: Option<Codes>, mut out: CodesMut, workspace: &mut Workspace) {
+    fn cut(&self, threads: Threads) -> Cut {
+        let most = threads.most(size_of_val(&*self.lines), PART);
+        Cut { filters: Pieces::of(self.finish.constants.len(), threads, most).count, ..Cut::WHOLE }
+    }
+
+    fn run(&self, x: Codes, residual: Option<Codes>, part: Part, workspace: &mut Workspace) {
         let (Codes::Unsigned(codes) | Codes::Signed(codes)) = x else {
             unreachable!("the check lets convolutions read codes of at most 8 bits only");
         };
@@ -133,8 +141,8 @@ impl PreparedConv for Rows {
         // Whatever the missing weights are.
         rest.fill(0);
         let one = Segments { count: 1, input_step: 0, output_step: 0, pixels: 1, width: 1, pitch: 1 };
-        let (residual, target) = (Residual::new(residual), Target::new(&mut out));
-        for first in 0..self.finish.constants.len() {
+        let (residual, target) = (Residual::new(residual), part.target());
+        for first in part.filters.of(self.finish.constants.len()) {
             let (filter, count) = self.finish.filters_of(first);
             let mut sums = Sums([0; FILTERS]);
             let task = Task {

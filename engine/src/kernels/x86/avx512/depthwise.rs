@@ -188,6 +188,7 @@ impl Depthwise {
     }
 
     /// Sums of two pixels, requantized and packed.
+    #[expect(clippy::large_types_passed_by_value, reason = "inlined: the columns are in registers")]
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn finish(&self, block: &Block, here: [Column; COLUMNS], next: [Column; COLUMNS]) -> [__m512i; 2] {
@@ -202,6 +203,7 @@ impl Depthwise {
     }
 
     /// One vector of sums of two pixels, requantized.
+    #[expect(clippy::large_types_passed_by_value, reason = "inlined: the columns are in registers")]
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn requantized<const V: usize>(

@@ -4,9 +4,10 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::{Line, OF_FREQUENCY, PANELS, Winograd};
+use crate::kernels::part::Target;
 use crate::kernels::x86::avx512::finish::{finish, pack};
 use crate::kernels::x86::direct::Task;
-use crate::kernels::x86::finish::{Constants, Residual, Target};
+use crate::kernels::x86::finish::{Constants, Residual};
 use crate::kernels::x86::panels::FILTERS;
 use crate::kernels::x86::source::Segments;
 

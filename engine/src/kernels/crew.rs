@@ -64,7 +64,8 @@ impl Crew {
     /// The right to lead, if nobody has it.
     pub(crate) fn lead(&self) -> Option<Lead<'_>> {
         let free = self.led.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        free.then_some(Lead { crew: self })
+        // Made only where it is had: dropping one gives the right back.
+        free.then(|| Lead { crew: self })
     }
 
     /// Says that no more tasks will come.
@@ -194,5 +195,68 @@ fn wait(turns: &mut u32) {
         std::hint::spin_loop();
     } else {
         std::thread::yield_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    /// Leads `work` with one helper.
+    fn with_a_helper<R>(work: impl FnOnce(&mut Lead) -> R) -> R {
+        let crew = Crew::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| crew.help_to_the_end(1));
+            let result = work(&mut crew.lead().expect("nobody else leads"));
+            crew.close();
+            result
+        })
+    }
+
+    #[test]
+    fn every_part_is_done_once() {
+        with_a_helper(|lead| {
+            for parts in 0..200 {
+                let times: Vec<AtomicUsize> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
+                let task = |part: usize, _: usize| {
+                    times[part].fetch_add(1, Ordering::Relaxed);
+                };
+                lead.share(parts, &task, || ());
+                assert!(times.iter().all(|times| times.load(Ordering::Relaxed) == 1), "{parts} parts");
+            }
+        });
+    }
+
+    #[test]
+    fn a_panic_of_either_thread_reaches_the_leader_and_work_goes_on() {
+        with_a_helper(|lead| {
+            for round in 0..20 {
+                // Both threads have a part each.
+                let barrier = Barrier::new(2);
+                let task = |_: usize, member: usize| {
+                    barrier.wait();
+                    assert_ne!(member, round % 2, "on purpose");
+                };
+                let result = catch_unwind(AssertUnwindSafe(|| lead.share(2, &task, || ())));
+                assert!(result.is_err(), "round {round}");
+                let done = AtomicUsize::new(0);
+                let count = |_: usize, _: usize| {
+                    done.fetch_add(1, Ordering::Relaxed);
+                };
+                lead.share(9, &count, || ());
+                assert_eq!(done.into_inner(), 9, "round {round}");
+            }
+        });
+    }
+
+    #[test]
+    fn nobody_leads_beside_a_leader() {
+        let crew = Crew::new();
+        let lead = crew.lead();
+        assert!(lead.is_some() && crew.lead().is_none() && crew.lead().is_none());
+        drop(lead);
+        assert!(crew.lead().is_some());
     }
 }

@@ -83,7 +83,7 @@ const STRIP: usize = 32 * 1024;
 /// Panels of more bytes than this are taken one after the other, each by all pixels.
 const PANELS: usize = 256 * 1024;
 /// Fewest multiply-accumulates for a part.
-const PART: usize = 256 * 1024;
+pub(super) const PART: usize = 256 * 1024;
 /// Share of the threads' time that makes a cut good.
 const GOOD: f64 = 0.9;
 

@@ -20,6 +20,8 @@ pub(super) struct Constants {
     pub(super) shift: [i32; FILTERS],
     /// Whether no offset and no `pre` does anything.
     pub(super) plain: bool,
+    /// Whether no `pre` does anything.
+    pub(super) unshifted: bool,
 }
 
 /// The end of a layer.
@@ -75,7 +77,8 @@ impl Finish {
             }
         }
         for of in &mut constants {
-            of.plain = of.offset == [0; FILTERS] && of.pre == [0; FILTERS];
+            of.unshifted = of.pre == [0; FILTERS];
+            of.plain = of.unshifted && of.offset == [0; FILTERS];
         }
         Finish { constants, lo, hi, filters, of_group }
     }

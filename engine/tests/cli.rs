@@ -127,7 +127,9 @@ fn bench_prints_the_least_and_the_median_time() {
     let report =
         json(&run(&["bench", text(&path), "--seconds", "0.05", "--threads", "2", "--batch", "3", "--json"]));
     assert!(report["min_ms"].as_f64().expect("a number") <= report["median_ms"].as_f64().expect("a number"));
-    assert_eq!(report["batch"], 3);
+    assert_eq!((&report["batch"], &report["split"]), (&3.into(), &"images".into()));
+    let one = json(&run(&["bench", text(&path), "--seconds", "0.05", "--threads", "2", "--json"]));
+    assert_eq!((&one["threads"], &one["split"]), (&2.into(), &"layers".into()));
 }
 
 #[test]

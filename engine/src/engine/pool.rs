@@ -63,7 +63,7 @@ impl Team {
     pub fn new(threads: usize) -> Self {
         let workers = threads.max(1) - 1;
         let sleeping = (0..workers).map(|_| AtomicBool::new(false)).collect();
-        let shared = Arc::new(Shared { crew: Crew::new(), sleeping });
+        let shared = Arc::new(Shared { crew: Crew::new(workers + 1), sleeping });
         let start = |index: usize| {
             let shared = Arc::clone(&shared);
             let builder = std::thread::Builder::new().name(format!("dyadic-engine-{}", index + 1));
@@ -150,7 +150,7 @@ pub(super) fn lead<R: Send>(
     workspaces: &[Mutex<Workspace>],
     work: impl FnOnce(&mut Hands) -> R + Send,
 ) -> R {
-    let crew = Crew::new();
+    let crew = Crew::new(workspaces.len());
     let work = Mutex::new(Some(work));
     let result = Mutex::new(None);
     let helpers = AtomicUsize::new(0);

@@ -1,7 +1,8 @@
 //! Threads that share a piece of work cut into parts: one leads, any number may help.
 //!
-//! The leader publishes a task and a number of parts; everybody, the leader too, claims one part after the other. A
-//! claim is one compare-and-swap, and the end is a counter: no lock, no allocation, no call into the system.
+//! The leader publishes a task and a number of parts, in as many *lanes* as there are threads; everybody, the leader too,
+//! claims one part after the other, of its own lane first: so a thread finds in its caches what it wrote before. A claim
+//! is one compare-and-swap, and the end is a counter: no lock, no allocation, no call into the system.
 //!
 //! Nobody is waited for that has not claimed a part, so helpers may come late, or never.
 #![expect(unsafe_code, reason = "a task is lent to other threads for as long as its parts are done")]
@@ -15,6 +16,9 @@ use std::sync::{Mutex, PoisonError};
 /// What is done for each part: `task(part, member)`.
 pub(crate) type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
+/// Most lanes.
+const LANES: usize = 16;
+
 /// Turns of a loop that waits before it lets other threads run: some tens of microseconds.
 pub(crate) const SPINS: u32 = 1 << 12;
 
@@ -25,8 +29,10 @@ struct Apart<T>(T);
 
 /// The state that leader and helpers share.
 pub(crate) struct Crew {
-    /// Parts in all in the upper half, claimed ones in the lower.
-    claims: Apart<AtomicU64>,
+    /// Consecutive parts: the first one that is not claimed in the lower half, the end in the upper.
+    lanes: [Apart<AtomicU64>; LANES],
+    /// Lanes that are used, at least one.
+    used: usize,
     /// Parts that have been done.
     done: Apart<AtomicUsize>,
     /// Read only by those who have claimed a part that is not done yet.
@@ -49,10 +55,11 @@ pub(crate) struct Lead<'a> {
 }
 
 impl Crew {
-    /// A crew with nothing to do.
-    pub(crate) fn new() -> Self {
+    /// A crew of that many threads, with nothing to do.
+    pub(crate) fn new(threads: usize) -> Self {
         Crew {
-            claims: Apart::default(),
+            lanes: Default::default(),
+            used: threads.clamp(1, LANES),
             done: Apart::default(),
             task: UnsafeCell::new(None),
             panic: Mutex::new(None),
@@ -64,7 +71,8 @@ impl Crew {
     /// The right to lead, if nobody has it.
     pub(crate) fn lead(&self) -> Option<Lead<'_>> {
         let free = self.led.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        free.then_some(Lead { crew: self })
+        // Made only where it is had: dropping one gives the right back.
+        free.then(|| Lead { crew: self })
     }
 
     /// Says that no more tasks will come.
@@ -79,13 +87,15 @@ impl Crew {
 
     /// Whether a part waits to be claimed.
     pub(crate) fn has_work(&self) -> bool {
-        let (claimed, parts) = unpack(self.claims.0.load(Ordering::SeqCst));
-        claimed < parts
+        self.lanes[..self.used].iter().any(|lane| {
+            let (next, end) = unpack(lane.0.load(Ordering::SeqCst));
+            next < end
+        })
     }
 
     /// Claims a part and does it; `false` if there was none.
     pub(crate) fn help(&self, member: usize) -> bool {
-        let Some(part) = self.claim() else { return false };
+        let Some(part) = self.claim(member) else { return false };
         // SAFETY: the part has been claimed just now, and is done only below.
         let result = unsafe { self.perform(part, member) };
         if let Err(panic) = result {
@@ -109,21 +119,8 @@ impl Crew {
         }
     }
 
-    fn claim(&self) -> Option<usize> {
-        let mut seen = self.claims.0.load(Ordering::Relaxed);
-        loop {
-            let (claimed, parts) = unpack(seen);
-            if claimed >= parts {
-                return None;
-            }
-            // Whatever happened since the load: if this succeeds, the part is one of the task that is published now.
-            let swap =
-                self.claims.0.compare_exchange_weak(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed);
-            match swap {
-                Ok(_) => return Some(claimed),
-                Err(now) => seen = now,
-            }
-        }
+    fn claim(&self, member: usize) -> Option<usize> {
+        (0..self.used).find_map(|offset| claim_of(&self.lanes[(member + offset) % self.used].0))
     }
 
     /// # Safety
@@ -143,23 +140,28 @@ impl Lead<'_> {
     /// A panic of a part reaches the caller when the parts that were claimed are done.
     pub(crate) fn share(&mut self, parts: usize, task: &Task, published: impl FnOnce()) {
         let crew = self.crew;
-        let parts = u32::try_from(parts).expect("parts are a few for each thread");
+        assert!(u32::try_from(parts).is_ok(), "parts are a few for each thread");
+        let lanes = || crew.lanes[..crew.used].iter().enumerate();
+        let first = |lane: usize| parts * lane / crew.used;
         // SAFETY: only the lifetime changes. Whoever reads the task has claimed a part, and this function returns (or
         // unwinds) only when every claimed part is done and none is left to claim.
         let task = unsafe { std::mem::transmute::<&Task<'_>, &'static Task<'static>>(task) };
         // SAFETY: `&mut self` of the only lead; no part is claimed and not done, so nobody reads.
         unsafe { *crew.task.get() = Some(task) };
         crew.done.0.store(0, Ordering::Relaxed);
-        crew.claims.0.store(u64::from(parts) << 32, Ordering::SeqCst);
+        for (index, lane) in lanes() {
+            lane.0.store(pack(first(index), first(index + 1)), Ordering::SeqCst);
+        }
         let mut result = catch_unwind(AssertUnwindSafe(published));
         while result.is_ok() {
-            let Some(part) = crew.claim() else { break };
+            let Some(part) = crew.claim(0) else { break };
             // SAFETY: the part has been claimed just now, and is done only below.
             result = unsafe { crew.perform(part, 0) };
             crew.done.0.fetch_add(1, Ordering::Release);
         }
         // Nothing is left unless there was a panic: nobody shall begin on what is.
-        let (claimed, _) = unpack(crew.claims.0.swap(0, Ordering::AcqRel));
+        let claimed: usize =
+            lanes().map(|(index, lane)| unpack(lane.0.swap(0, Ordering::AcqRel)).0 - first(index)).sum();
         let mut turns = 0;
         while crew.done.0.load(Ordering::Acquire) < claimed {
             wait(&mut turns);
@@ -182,9 +184,30 @@ impl Drop for Lead<'_> {
     }
 }
 
-/// Claimed parts and parts in all.
-fn unpack(claims: u64) -> (usize, usize) {
-    ((claims & u64::from(u32::MAX)) as usize, (claims >> 32) as usize)
+/// The first part of a lane that nobody has claimed.
+fn claim_of(lane: &AtomicU64) -> Option<usize> {
+    let mut seen = lane.load(Ordering::Relaxed);
+    loop {
+        let (next, end) = unpack(seen);
+        if next >= end {
+            return None;
+        }
+        // Whatever happened since the load: if this succeeds, the part is one of the task that is published now.
+        match lane.compare_exchange_weak(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => return Some(next),
+            Err(now) => seen = now,
+        }
+    }
+}
+
+/// A lane's word.
+fn pack(next: usize, end: usize) -> u64 {
+    (end as u64) << 32 | next as u64
+}
+
+/// The first part of a lane that is not claimed, and the end.
+fn unpack(lane: u64) -> (usize, usize) {
+    ((lane & u64::from(u32::MAX)) as usize, (lane >> 32) as usize)
 }
 
 /// One turn of a loop that waits for another thread.
@@ -194,5 +217,68 @@ fn wait(turns: &mut u32) {
         std::hint::spin_loop();
     } else {
         std::thread::yield_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    /// Leads `work` with one helper.
+    fn with_a_helper<R>(work: impl FnOnce(&mut Lead) -> R) -> R {
+        let crew = Crew::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| crew.help_to_the_end(1));
+            let result = work(&mut crew.lead().expect("nobody else leads"));
+            crew.close();
+            result
+        })
+    }
+
+    #[test]
+    fn every_part_is_done_once() {
+        with_a_helper(|lead| {
+            for parts in 0..99 {
+                let times: Vec<AtomicUsize> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
+                let task = |part: usize, _: usize| {
+                    times[part].fetch_add(1, Ordering::Relaxed);
+                };
+                lead.share(parts, &task, || ());
+                assert!(times.iter().all(|times| times.load(Ordering::Relaxed) == 1), "{parts} parts");
+            }
+        });
+    }
+
+    #[test]
+    fn a_panic_of_either_thread_reaches_the_leader_and_work_goes_on() {
+        with_a_helper(|lead| {
+            for round in 0..20 {
+                // Both threads have a part each.
+                let barrier = Barrier::new(2);
+                let task = |_: usize, member: usize| {
+                    barrier.wait();
+                    assert_ne!(member, round % 2, "on purpose");
+                };
+                let result = catch_unwind(AssertUnwindSafe(|| lead.share(2, &task, || ())));
+                assert!(result.is_err(), "round {round}");
+                let done = AtomicUsize::new(0);
+                let count = |_: usize, _: usize| {
+                    done.fetch_add(1, Ordering::Relaxed);
+                };
+                lead.share(9, &count, || ());
+                assert_eq!(done.into_inner(), 9, "round {round}");
+            }
+        });
+    }
+
+    #[test]
+    fn nobody_leads_beside_a_leader() {
+        let crew = Crew::new(2);
+        let lead = crew.lead();
+        assert!(lead.is_some() && crew.lead().is_none() && crew.lead().is_none());
+        drop(lead);
+        assert!(crew.lead().is_some());
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::codes::CodesMut;
 
 /// Most parts for each thread: several, so that a thread that is held up leaves its later parts to the others.
-const EACH: usize = 4;
+const EACH: usize = 2;
 
 /// What an output is cut for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn pieces_keep_threads_busy() {
         let [two, four] = [2, 4].map(|count| Threads { count, finest: false });
-        assert_eq!(Pieces::of(56, two, 100), Pieces { count: 8, used: 1.0 });
+        assert_eq!(Pieces::of(56, two, 100), Pieces { count: 4, used: 1.0 });
         assert_eq!(Pieces::of(56, two, 3), Pieces { count: 2, used: 1.0 });
         assert_eq!(Pieces::of(7, two, 100).count, 4);
         assert_eq!(Pieces::of(1, four, 100), Pieces { count: 1, used: 0.25 });

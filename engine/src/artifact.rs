@@ -9,16 +9,17 @@ mod canonical;
 mod container;
 mod document;
 mod nodes;
-mod packing;
 mod provenance;
 
 pub use container::{ElementType, HEADER_LIMIT};
-pub use packing::Packing;
 pub use provenance::{Accuracy, Provenance};
+
+use std::sync::Arc;
 
 use crate::certificate::Certificate;
 use crate::check::ModelError;
 use crate::model::Model;
+pub use crate::model::Packing;
 
 /// The newest format version that this code writes, and reads along with all before it.
 pub const FORMAT_VERSION: u32 = 1;
@@ -86,7 +87,13 @@ impl Artifact {
     /// Reads a file's bytes. Every offset, length, shape product, enum and code is checked before its first use,
     /// and what is allocated stays within a small multiple of the bytes' length.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ArtifactError> {
-        let (text, mut tensors) = container::Reader::open(bytes)?;
+        Self::from_vec(bytes.to_vec())
+    }
+
+    /// As [`Artifact::from_bytes`]; the weight codes stay where they are in `bytes`, which the model keeps.
+    pub fn from_vec(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
+        let bytes = Arc::new(bytes);
+        let (text, mut tensors) = container::Reader::open(&bytes)?;
         let document = document::decode(&text)?;
         let model = document.model(&mut tensors)?;
         model.check()?;

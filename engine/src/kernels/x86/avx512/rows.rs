@@ -52,13 +52,18 @@ impl Rows {
         let parts = if weights.bits == 2 { 4 } else { 2 };
         let of_line = 64 * parts;
         let of_filter = per_filter.div_ceil(of_line);
-        let mut lines = vec![Line([0; 64]); filters * of_filter];
-        for (codes, lines) in weights.codes.chunks_exact(per_filter).zip(lines.chunks_exact_mut(of_filter)) {
-            for (codes, line) in codes.chunks(of_line).zip(lines) {
-                for (index, code) in codes.iter().enumerate() {
-                    line.0[index % 64] |= code << (8 / parts * (index / 64));
+        let mut lines = Vec::with_capacity(filters * of_filter);
+        let mut codes = vec![0; of_filter * of_line];
+        let shift = 8 / parts;
+        for filter in 0..filters {
+            weights.codes.read(filter * per_filter, &mut codes[..per_filter]);
+            lines.extend(codes.chunks_exact(of_line).map(|codes| {
+                let mut line = Line([0; 64]);
+                for (part, codes) in codes.as_chunks::<64>().0.iter().enumerate() {
+                    line.0.iter_mut().zip(codes).for_each(|(byte, code)| *byte |= code << (shift * part));
                 }
-            }
+                line
+            }));
         }
         let table = |levels: &[i8]| {
             let mut table = [0; 16];

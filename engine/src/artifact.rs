@@ -17,8 +17,7 @@ pub use provenance::{Accuracy, Provenance};
 use std::sync::Arc;
 
 use crate::certificate::Certificate;
-use crate::check::ModelError;
-use crate::model::Model;
+use crate::check::{CheckedModel, ModelError};
 pub use crate::model::Packing;
 
 /// The newest format version that this code writes, and reads along with all before it.
@@ -31,7 +30,7 @@ pub const METADATA_KEY: &str = "dyadic";
 #[derive(Debug, Clone, PartialEq)]
 pub struct Artifact {
     /// The integer network.
-    pub model: Model,
+    pub model: CheckedModel,
     /// Where it comes from.
     pub provenance: Provenance,
     /// Golden inputs and what every tensor must hold for them.
@@ -73,9 +72,8 @@ pub enum ArtifactError {
 }
 
 impl Artifact {
-    /// The file's bytes: a pure function of the artifact. Fails where the model does not pass its checks.
+    /// The file's bytes: a pure function of the artifact. Fails where the certificate does not fit the model.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ArtifactError> {
-        self.model.check()?;
         self.certificate.check(&self.model).map_err(ArtifactError::Certificate)?;
         let mut tensors = container::Writer::default();
         let nodes = nodes::encode(&self.model, &mut tensors)?;
@@ -95,8 +93,7 @@ impl Artifact {
         let bytes = Arc::new(bytes);
         let (text, mut tensors) = container::Reader::open(&bytes)?;
         let document = document::decode(&text)?;
-        let model = document.model(&mut tensors)?;
-        model.check()?;
+        let model = CheckedModel::new(document.model(&mut tensors)?)?;
         let certificate = document.certificate(&model, &mut tensors)?;
         tensors.finish()?;
         certificate.check(&model).map_err(ArtifactError::Certificate)?;

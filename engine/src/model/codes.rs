@@ -132,7 +132,7 @@ impl Codes {
         match (self.packing, self.bits) {
             (Packing::Base3, _) => look_up::<5, 8>(&FIVE, bytes, first, out),
             (_, 2) => look_up::<4, 4>(&FOUR, bytes, first, out),
-            (_, 4) => look_up::<2, 2>(&TWO, bytes, first, out),
+            (_, 4) => halves(bytes, first, out),
             (_, 8) => out.copy_from_slice(&bytes[first..first + out.len()]),
             (_, bits) => {
                 for (index, code) in (first..).zip(out) {
@@ -202,10 +202,9 @@ impl std::fmt::Debug for Codes {
     }
 }
 
-/// The codes of each byte, and zeros: in base 3, of two bits and of four.
+/// The codes of each byte, and zeros: in base 3 and of two bits.
 static FIVE: [[u8; 8]; 256] = table::<8>(3, 5);
 static FOUR: [[u8; 4]; 256] = table::<4>(4, 4);
-static TWO: [[u8; 2]; 256] = table::<2>(16, 2);
 
 const fn table<const ROOM: usize>(base: usize, count: usize) -> [[u8; ROOM]; 256] {
     let mut all = [[0; ROOM]; 256];
@@ -249,6 +248,19 @@ fn look_up<const OF: usize, const ROOM: usize>(
     for (out, &byte) in out[OF * whole..].chunks_mut(OF).zip(&bytes[at + whole..]) {
         out.copy_from_slice(&codes(byte)[..out.len()]);
     }
+}
+
+/// Unpacks two codes a byte.
+fn halves(bytes: &[u8], first: usize, out: &mut [u8]) {
+    let odd = (first % 2).min(out.len());
+    let (head, rest) = out.split_at_mut(odd);
+    head.iter_mut().for_each(|code| *code = bytes[first / 2] >> 4);
+    let bytes = &bytes[(first + odd) / 2..];
+    let (pairs, last) = rest.as_chunks_mut::<2>();
+    for (pair, &byte) in pairs.iter_mut().zip(bytes) {
+        *pair = [byte & 15, byte >> 4];
+    }
+    last.iter_mut().zip(&bytes[pairs.len()..]).for_each(|(code, &byte)| *code = byte & 15);
 }
 
 /// One code of any width.

@@ -26,23 +26,21 @@ pub(super) fn check_weights(
         check_level(level, &terms)?;
     }
     let mut part = [0; PART];
-    for filter in 0..bounds.len() {
+    for (filter, &recorded) in bounds.iter().enumerate() {
         let mut sum = 0u64;
         let table = weights.tables.get(filter << weights.bits..(filter + 1) << weights.bits).unwrap_or(&[]);
         for first in (0..per_filter).step_by(PART) {
             let codes = &mut part[..PART.min(per_filter - first)];
             weights.codes.read(filter * per_filter + first, codes);
             if weights.bits == 8 {
-                for &code in &*codes {
-                    check_level(code as i8, &terms)?;
-                }
+                check_levels(codes, &terms)?;
             } else {
                 check_codes(codes, table.len(), weights.codes.limit())?;
                 levels::look_up(table, codes);
             }
             sum += sum_of_sizes(codes);
         }
-        let (proven, recorded) = (sum.saturating_mul(greatest_code), u64::from(bounds[filter]));
+        let (proven, recorded) = (sum.saturating_mul(greatest_code), u64::from(recorded));
         if proven != recorded {
             return Err(Problem::RecordedBound { filter, recorded, proven });
         }
@@ -55,6 +53,15 @@ pub(super) fn check_weights(
 
 /// Weights that are looked at together.
 const PART: usize = 4096;
+
+/// [`check_level`] of all.
+fn check_levels(levels: &[u8], allowed: &[bool; 256]) -> Result<(), Problem> {
+    // Without an end before the last one, the loop is quicker.
+    if levels.iter().fold(true, |all, &level| all & allowed[usize::from(level)]) {
+        return Ok(());
+    }
+    levels.iter().try_for_each(|&level| check_level(level as i8, allowed))
+}
 
 /// Whether codes have entries in a table; none of them exceeds `limit`.
 fn check_codes(codes: &[u8], entries: usize, limit: u8) -> Result<(), Problem> {

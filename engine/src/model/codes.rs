@@ -240,10 +240,18 @@ fn look_up<const OF: usize, const ROOM: usize>(
     }
     // Bytes behind which there is room for all entries.
     let whole = (out.len() + OF - ROOM.min(out.len() + OF)) / OF;
-    for (index, &byte) in bytes[at..at + whole].iter().enumerate() {
-        if let Some(target) = out[OF * index..].first_chunk_mut::<ROOM>() {
-            *target = table[usize::from(byte)];
+    let mut done = 0;
+    for four in bytes[at..at + whole].as_chunks::<4>().0 {
+        // One look at the length for four bytes; near the end there may be less room than that.
+        let Some(target) = out[done..].first_chunk_mut::<24>() else { break };
+        for (index, &byte) in four.iter().enumerate() {
+            target[OF * index..][..ROOM].copy_from_slice(&table[usize::from(byte)]);
         }
+        done += 4 * OF;
+    }
+    for &byte in &bytes[at + done / OF..at + whole] {
+        out[done..][..ROOM].copy_from_slice(&table[usize::from(byte)]);
+        done += OF;
     }
     for (out, &byte) in out[OF * whole..].chunks_mut(OF).zip(&bytes[at + whole..]) {
         out.copy_from_slice(&codes(byte)[..out.len()]);
@@ -254,8 +262,8 @@ fn look_up<const OF: usize, const ROOM: usize>(
 fn halves(bytes: &[u8], first: usize, out: &mut [u8]) {
     let odd = (first % 2).min(out.len());
     let (head, rest) = out.split_at_mut(odd);
-    head.iter_mut().for_each(|code| *code = bytes[first / 2] >> 4);
-    let bytes = &bytes[(first + odd) / 2..];
+    head.fill(bytes.get(first / 2).map_or(0, |byte| byte >> 4));
+    let bytes = &bytes[first / 2 + odd..];
     let (pairs, last) = rest.as_chunks_mut::<2>();
     for (pair, &byte) in pairs.iter_mut().zip(bytes) {
         *pair = [byte & 15, byte >> 4];

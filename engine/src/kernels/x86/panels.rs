@@ -6,6 +6,7 @@
 //! them from far memory takes longer than unpacking.
 
 use super::source::{Demands, Run};
+use super::transpose::transpose;
 pub(super) use crate::kernels::Line;
 use crate::kernels::levels;
 use crate::model::Weights;
@@ -58,15 +59,16 @@ impl Panels {
         };
         let per_filter = weights.codes.len() / (groups * filters);
         // Sixteen filters, one after the other, as they go into the steps.
-        let mut rows = vec![0; FILTERS * 4 * steps];
+        let room = (4 * steps).next_multiple_of(STEP);
+        let mut rows = vec![0; FILTERS * room];
         let mut levels = vec![0; if packed { 0 } else { per_filter }];
         for first in (0..groups).flat_map(|group| (0..filters).step_by(FILTERS).map(move |f| (group, f))) {
             let (first, count) = (first.0 * filters + first.1, FILTERS.min(filters - first.1));
-            let (rows_of_filters, missing) = rows.split_at_mut(count * 4 * steps);
+            let (rows_of_filters, missing) = rows.split_at_mut(count * room);
             missing.fill(0);
-            for (filter, row) in (first..).zip(rows_of_filters.chunks_exact_mut(4 * steps)) {
+            for (filter, row) in (first..).zip(rows_of_filters.chunks_exact_mut(room)) {
                 if packed {
-                    weights.codes.read(filter * per_filter, row);
+                    weights.codes.read(filter * per_filter, &mut row[..per_filter]);
                 } else {
                     levels::levels(weights, filter, per_filter, 0, &mut levels);
                     place(&levels, runs, order, demands, row);
@@ -77,9 +79,11 @@ impl Panels {
                 let of_filters = &weights.tables[4 * first..4 * (first + count)];
                 line.0.iter_mut().zip(of_filters).for_each(|(entry, &level)| *entry = level as u8);
                 tables.push(line);
-                interleave_packed(&rows, &mut panels.lines);
+                interleave(&rows, steps, |steps| {
+                    panels.lines.extend(steps.as_chunks().0.iter().map(pack_steps));
+                });
             } else {
-                interleave(&rows, &mut panels.lines);
+                interleave(&rows, steps, |steps| panels.lines.extend_from_slice(steps));
             }
         }
         panels.lines.extend((0..ahead).map(|_| Line([0; STEP])));
@@ -161,34 +165,17 @@ fn place(levels: &[u8], runs: &[Run], order: Option<&[Option<usize>]>, demands: 
     }
 }
 
-/// The sixteen rows, of whole steps each.
-fn rows_of(rows: &[u8]) -> [&[[u8; 4]]; FILTERS] {
+/// Sixteen rows as steps of four bytes of each, and what `push` makes of up to sixteen steps at a time.
+fn interleave(rows: &[u8], steps: usize, mut push: impl FnMut(&[Line])) {
+    let rows = rows.as_chunks::<STEP>().0;
     let of_row = rows.len() / FILTERS;
-    std::array::from_fn(|filter| rows[filter * of_row..(filter + 1) * of_row].as_chunks::<4>().0)
+    for chunk in 0..steps.div_ceil(FILTERS) {
+        let lines = transpose(std::array::from_fn(|filter| &rows[filter * of_row + chunk]));
+        push(&lines[..FILTERS.min(steps - chunk * FILTERS)]);
+    }
 }
 
-/// Sixteen rows as steps of four bytes of each.
-pub(super) fn interleave(rows: &[u8], lines: &mut Vec<Line>) {
-    let steps = rows.len() / STEP;
-    let rows = rows_of(rows).map(|row| &row[..steps]);
-    lines.extend((0..steps).map(|step| {
-        let mut line = Line([0; STEP]);
-        for (target, row) in line.0.as_chunks_mut::<4>().0.iter_mut().zip(rows) {
-            *target = row[step];
-        }
-        line
-    }));
-}
-
-/// Sixteen rows of two-bit codes as lines of four steps, a multiple of which each row has.
-fn interleave_packed(rows: &[u8], lines: &mut Vec<Line>) {
-    let rows = rows_of(rows).map(|row| row.as_chunks::<4>().0);
-    lines.extend((0..rows[0].len()).map(|index| {
-        let mut line = Line([0; STEP]);
-        for (target, row) in line.0.as_chunks_mut::<4>().0.iter_mut().zip(rows) {
-            let [a, b, c, d] = row[index].map(u32::from_le_bytes);
-            *target = (a | b << 2 | c << 4 | d << 6).to_le_bytes();
-        }
-        line
-    }));
+/// Four steps of two-bit codes in one line.
+fn pack_steps([a, b, c, d]: &[Line; 4]) -> Line {
+    Line(std::array::from_fn(|byte| a.0[byte] | b.0[byte] << 2 | c.0[byte] << 4 | d.0[byte] << 6))
 }

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use dyadic_engine::testing::{Rng, random_model};
-use dyadic_engine::{Artifact, Engine, Model};
+use dyadic_engine::{Artifact, Engine};
 
 use compare::{Kernels, activations};
 use graphs::wide_model;

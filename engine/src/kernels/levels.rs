@@ -12,6 +12,21 @@ pub(crate) fn levels(weights: &Weights, filter: usize, per_filter: usize, first:
     }
 }
 
+/// `Σ level` of each filter of a checked layer.
+pub(crate) fn sums(weights: &Weights, filters: usize) -> Vec<i32> {
+    let per_filter = weights.codes.len() / filters;
+    let mut part = [0; 1024];
+    let mut sum = |filter: usize| -> i32 {
+        let of_part = |first: usize| -> i32 {
+            let part = &mut part[..1024.min(per_filter - first)];
+            levels(weights, filter, per_filter, first, part);
+            part.iter().map(|&level| i32::from(level as i8)).sum()
+        };
+        (0..per_filter).step_by(1024).map(of_part).sum()
+    };
+    (0..filters).map(&mut sum).collect()
+}
+
 /// Each code becomes its entry in `table`, which has one for it.
 pub(crate) fn look_up(table: &[i8], codes: &mut [u8]) {
     if table.len() > 16 {

@@ -5,6 +5,7 @@
 
 mod arena;
 mod batch;
+mod options;
 mod plan;
 mod pool;
 mod profile;
@@ -14,11 +15,12 @@ use std::sync::Arc;
 
 pub use arena::Scratch;
 pub use batch::{Job, Samples};
+pub use options::Options;
 pub use pool::{Pool, Team};
 pub use profile::StepProfile;
 
 use crate::certificate::{Certificate, Mismatch, Report};
-use crate::check::ModelError;
+use crate::check::{CheckedModel, ModelError};
 use crate::kernels::{self, Kernel};
 use crate::model::{Model, Shape};
 use crate::quantize::{InputQuantizer, NotFinite};
@@ -30,7 +32,7 @@ pub const MEMORY_LIMIT: usize = 1 << 30;
 
 /// A model ready to run.
 pub struct Engine {
-    model: Arc<Model>,
+    model: CheckedModel,
     kernel: Box<dyn Kernel>,
     plan: Plan,
     input: InputQuantizer,
@@ -109,32 +111,28 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Checks the model, repacks its weights for the best kernel of this CPU, and plans the memory.
-    pub fn new(model: impl Into<Arc<Model>>) -> Result<Self, EngineError> {
-        let model = model.into();
-        model.check()?;
-        let kernel = kernels::available().swap_remove(0);
-        Self::with_kernel(model, kernel)
+    /// Repacks a model's weights for the best kernel of this CPU, and plans the memory. A model that has not been checked
+    /// is checked first.
+    pub fn new<M>(model: M) -> Result<Self, EngineError>
+    where
+        M: TryInto<CheckedModel, Error: Into<ModelError>>,
+    {
+        Options::default().build(model)
     }
 
     /// As [`Engine::new`], on the kernel of that name.
-    pub fn on_kernel(model: impl Into<Arc<Model>>, name: &str) -> Result<Self, EngineError> {
-        let model = model.into();
-        model.check()?;
-        let kernels = kernels::available();
-        let available = kernels.iter().map(|kernel| kernel.name()).collect();
-        match kernels.into_iter().find(|kernel| kernel.name() == name) {
-            Some(kernel) => Self::with_kernel(model, kernel),
-            None => Err(EngineError::Kernel { name: name.to_owned(), available }),
-        }
+    pub fn on_kernel<M>(model: M, name: &str) -> Result<Self, EngineError>
+    where
+        M: TryInto<CheckedModel, Error: Into<ModelError>>,
+    {
+        Options { kernel: Some(name), ..Options::default() }.build(model)
     }
 
     /// One engine for each kernel that this CPU can run, the best first: for tests that compare them.
     #[doc(hidden)]
     pub fn on_every_kernel(model: impl Into<Arc<Model>>) -> Result<Vec<Self>, EngineError> {
-        let model = model.into();
-        model.check()?;
-        kernels::available().into_iter().map(|kernel| Self::with_kernel(Arc::clone(&model), kernel)).collect()
+        let model = CheckedModel::new(model)?;
+        kernels::available().into_iter().map(|kernel| Self::with_kernel(model.clone(), kernel, 1)).collect()
     }
 
     /// Lets threads share even the smallest operations: for tests of small models.
@@ -144,16 +142,20 @@ impl Engine {
         Engine { finest: true, ..self }
     }
 
-    /// As [`Engine::new`], with a given kernel.
-    fn with_kernel(model: Arc<Model>, kernel: Box<dyn Kernel>) -> Result<Self, EngineError> {
-        let plan = Plan::new(&model, &*kernel)?;
+    /// An engine on a given kernel, made by at most so many threads.
+    fn with_kernel(
+        model: CheckedModel,
+        kernel: Box<dyn Kernel>,
+        threads: usize,
+    ) -> Result<Self, EngineError> {
+        let plan = Plan::new(&model, &*kernel, threads)?;
         let input = InputQuantizer::new(&model);
         Ok(Engine { model, kernel, plan, input, finest: false })
     }
 
     /// The model.
     pub fn model(&self) -> &Arc<Model> {
-        &self.model
+        self.model.as_arc()
     }
 
     /// Name of the kernel that was chosen.

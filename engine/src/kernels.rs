@@ -20,6 +20,7 @@ pub(crate) mod generic;
 pub(crate) mod hands;
 pub(crate) mod input;
 pub(crate) mod level;
+pub(crate) mod levels;
 mod line;
 pub(crate) mod part;
 pub(crate) mod pool;

@@ -25,8 +25,11 @@ fn json(output: &Output) -> Value {
 
 fn write(folder: &TempDir, model: Model) -> (PathBuf, Artifact) {
     let certificate = Certificate::make(&model, vec![GoldenInput::Seed(3)]).expect("valid");
-    let artifact =
-        Artifact { model, provenance: dyadic_engine::artifact::Provenance::default(), certificate };
+    let artifact = Artifact {
+        model: model.try_into().expect("valid"),
+        provenance: dyadic_engine::artifact::Provenance::default(),
+        certificate,
+    };
     let path = folder.path().join("a.safetensors");
     fs::write(&path, artifact.to_bytes().expect("valid")).expect("written");
     (path, artifact)

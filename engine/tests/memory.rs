@@ -138,8 +138,11 @@ fn reading_holds_a_small_multiple_of_the_files_size() {
     for seed in 0..50 {
         let model = if seed == 0 { resnet20(1, 2) } else { random_model(seed) };
         let certificate = Certificate::make(&model, vec![GoldenInput::Seed(1)]).expect("valid");
-        let artifact =
-            Artifact { model, provenance: dyadic_engine::artifact::Provenance::default(), certificate };
+        let artifact = Artifact {
+            model: model.try_into().expect("valid"),
+            provenance: dyadic_engine::artifact::Provenance::default(),
+            certificate,
+        };
         let bytes = artifact.to_bytes().expect("valid");
         drop(artifact);
         for round in 0..40 {

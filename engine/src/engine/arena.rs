@@ -184,7 +184,10 @@ fn carve<T>(arena: &mut [T], (offset, len): (usize, usize)) -> (&mut [T], Around
 }
 
 fn grow<T: Copy + Default>(list: &mut Vec<T>, len: usize) {
-    if list.len() < len {
+    if list.is_empty() {
+        // Of memory that the system gives zeroed, what is never used is never there.
+        *list = vec![T::default(); len];
+    } else if list.len() < len {
         list.resize(len, T::default());
     }
 }

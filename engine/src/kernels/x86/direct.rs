@@ -5,6 +5,7 @@ use super::finish::{Finish, Residual, Target};
 use super::panels::{Line, Panels};
 use super::source::{Demands, Segments, Source};
 use crate::kernels::codes::Codes;
+use crate::kernels::levels;
 use crate::kernels::part::{Cut, Part, Pieces, Threads};
 use crate::kernels::{ConvLayer, PreparedConv, Workspace, WorkspaceSize};
 
@@ -150,12 +151,7 @@ fn is_large(panels: &Panels) -> bool {
 
 /// `−128 · Σ level` of each filter.
 pub(super) fn offsets(layer: &ConvLayer) -> Vec<i32> {
-    let filters = layer.output.c as usize;
-    let per_filter = layer.conv.weights.codes.len() / filters;
-    let sum = |filter: usize| -> i32 {
-        (0..per_filter).map(|index| layer.conv.weights.level(filter, index, per_filter)).sum()
-    };
-    (0..filters).map(|filter| -128 * sum(filter)).collect()
+    levels::sums(&layer.conv.weights, layer.output.c as usize).into_iter().map(|sum| -128 * sum).collect()
 }
 
 impl<M: Matrix> PreparedConv for Direct<M> {

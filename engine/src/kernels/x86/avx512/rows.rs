@@ -55,14 +55,26 @@ impl Rows {
         let of_line = 64 * parts;
         let of_filter = per_filter.div_ceil(of_line);
         let together = filters.div_ceil(TOGETHER);
-        let mut lines = vec![Line([0; 64]); together * of_filter * TOGETHER];
-        for (filter, codes) in weights.codes.chunks_exact(per_filter).enumerate() {
-            let first = filter / TOGETHER * of_filter * TOGETHER + filter % TOGETHER;
-            for (codes, line) in codes.chunks(of_line).zip(lines[first..].iter_mut().step_by(TOGETHER)) {
-                for (part, codes) in codes.chunks(64).enumerate() {
-                    let bits = 8 / parts * part;
-                    line.0.iter_mut().zip(codes).for_each(|(byte, code)| *byte |= code << bits);
+        let mut lines = Vec::with_capacity(together * of_filter * TOGETHER);
+        let mut codes = vec![0; TOGETHER * of_filter * of_line];
+        for group in 0..together {
+            codes.fill(0);
+            for (within, codes) in codes.chunks_exact_mut(of_filter * of_line).enumerate() {
+                let filter = group * TOGETHER + within;
+                if filter < filters {
+                    weights.codes.read(filter * per_filter, &mut codes[..per_filter]);
                 }
+            }
+            for position in 0..of_filter {
+                lines.extend(codes.chunks_exact(of_filter * of_line).map(|codes| {
+                    let mut line = Line([0; 64]);
+                    let codes = &codes[position * of_line..][..of_line];
+                    for (part, codes) in codes.as_chunks::<64>().0.iter().enumerate() {
+                        let bits = 8 / parts * part;
+                        line.0.iter_mut().zip(codes).for_each(|(byte, code)| *byte |= code << bits);
+                    }
+                    line
+                }));
             }
         }
         let table = |levels: &[i8]| {

@@ -9,6 +9,9 @@ use super::codes::CodesMut;
 /// Most parts for each thread: several, so that a thread that is held up leaves its later parts to the others.
 const EACH: usize = 2;
 
+/// How many times the smallest part that is worth it each of several is.
+const SEVERAL: usize = 4;
+
 /// What an output is cut for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Threads {
@@ -83,7 +86,7 @@ impl Threads {
 impl Pieces {
     /// How to cut `n` things for some threads, into at most `most` pieces.
     pub(crate) fn of(n: usize, threads: Threads, most: usize) -> Self {
-        let (threads, most) = (threads.count, n.min(most).max(1));
+        let (threads, worthwhile, most) = (threads.count, most, n.min(most).max(1));
         let used = |count: usize| {
             let slowest = count.div_ceil(threads) * n.div_ceil(count);
             n as f64 / (threads * slowest) as f64
@@ -91,7 +94,7 @@ impl Pieces {
         let few = Pieces { count: most.min(threads), used: used(most.min(threads)) };
         (2..=EACH)
             .map(|each| each * threads)
-            .take_while(|&count| count <= most)
+            .take_while(|&count| count <= most.min(worthwhile / SEVERAL))
             .map(|count| Pieces { count, used: used(count) })
             .fold(few, |best, other| if other.used >= best.used { other } else { best })
     }
@@ -202,6 +205,7 @@ mod tests {
     fn pieces_keep_threads_busy() {
         let [two, four] = [2, 4].map(|count| Threads { count, finest: false });
         assert_eq!(Pieces::of(56, two, 100), Pieces { count: 4, used: 1.0 });
+        assert_eq!(Pieces::of(56, two, 15), Pieces { count: 2, used: 1.0 });
         assert_eq!(Pieces::of(56, two, 3), Pieces { count: 2, used: 1.0 });
         assert_eq!(Pieces::of(7, two, 100).count, 4);
         assert_eq!(Pieces::of(1, four, 100), Pieces { count: 1, used: 0.25 });

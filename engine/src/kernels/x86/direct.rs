@@ -85,6 +85,8 @@ const STRIP: usize = 32 * 1024;
 const PANELS: usize = 256 * 1024;
 /// Fewest multiply-accumulates for a part.
 pub(super) const PART: usize = 256 * 1024;
+/// Bytes of weights that are worth a part too: for one pixel, reading them takes longer than multiplying.
+const READ: usize = 64 * 1024;
 /// Share of the threads' time that makes a cut good.
 const GOOD: f64 = 0.9;
 
@@ -169,7 +171,7 @@ impl<M: Matrix> PreparedConv for Direct<M> {
     }
 
     fn cut(&self, threads: Threads) -> Cut {
-        let most = threads.most(self.macs, PART);
+        let most = threads.most(self.macs, PART).max(threads.most(self.panels.bytes(), READ));
         let panels = self.groups * self.panels.blocks();
         let rows = Pieces::of(self.rows, threads, most);
         let filters = Pieces::of(panels.div_ceil(M::panels(usize::MAX)), threads, most);

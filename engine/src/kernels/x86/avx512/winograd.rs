@@ -18,7 +18,6 @@ use crate::kernels::codes::Codes;
 use crate::kernels::part::{Cut, Part, Pieces, Target, Threads};
 use crate::kernels::x86::direct::PART;
 use crate::kernels::x86::finish::{Finish, Residual};
-use crate::kernels::x86::panels::FILTERS;
 use crate::kernels::{ConvLayer, Line, PreparedConv, Workspace, WorkspaceSize};
 use crate::model::{Epilogue, Shape};
 use weights::Transformed;
@@ -34,7 +33,7 @@ const PATCHES: usize = 12;
 /// Bytes of transformed input at a time: a quarter of a second cache.
 const CHUNK: usize = 256 * 1024;
 /// Fewest channels for which this is quicker than direct sums.
-const CHANNELS: usize = 32;
+const CHANNELS: usize = 16;
 /// More bytes of weights than this are better read by one thread each.
 const WEIGHTS: usize = 512 * 1024;
 /// Bytes of a line.
@@ -48,8 +47,9 @@ pub(super) struct Winograd {
     before: [usize; 2],
     /// Patches of a row and in all.
     patches: [usize; 2],
-    /// Bytes of a transformed patch at one frequency.
-    depth: usize,
+    /// Patches that are transformed at a time.
+    chunk: usize,
+    layout: Layout,
     macs: usize,
     weights: Transformed,
     finish: Finish,
@@ -92,28 +92,22 @@ impl Winograd {
         let (filters, channels) = (layer.output.c as usize, layer.input.c as usize);
         let weights = Transformed::new(&conv.weights, filters, channels)?;
         let across = layer.output.w.div_ceil(2) as usize;
+        let all = across * layer.output.h.div_ceil(2) as usize;
+        let depth = input::depth(channels);
+        let chunks = all.div_ceil((CHUNK / (FREQUENCIES * depth)).max(PATCHES));
+        let chunk = all.div_ceil(chunks);
         Some(Winograd {
             input: layer.input,
             output: layer.output,
             before: [window.padding[0] as usize, window.padding[1] as usize],
-            patches: [across, across * layer.output.h.div_ceil(2) as usize],
-            depth: channels.next_multiple_of(LINE),
+            patches: [across, all],
+            chunk,
+            layout: Layout { frequency: (chunk * depth).div_ceil(LINE) | 1, depth },
             macs: layer.macs(),
             weights,
             finish: Finish::new(&conv.epilogue, 1, filters, &[]),
             zeros: vec![0; layer.input.w as usize * channels],
         })
-    }
-
-    /// Patches that are transformed at a time.
-    fn chunk(&self) -> usize {
-        let most = (CHUNK / (FREQUENCIES * self.depth)).max(PATCHES);
-        let chunks = self.patches[1].div_ceil(most);
-        self.patches[1].div_ceil(chunks)
-    }
-
-    fn layout(&self) -> Layout {
-        Layout { frequency: (self.chunk() * self.depth / LINE) | 1, depth: self.depth }
     }
 
     /// Computes some patches by some blocks of panels.
@@ -129,7 +123,7 @@ impl Winograd {
         (residual, target): (Residual, Target),
         space: &mut [Line],
     ) {
-        let (layout, most) = (self.layout(), self.chunk());
+        let (layout, most) = (self.layout, self.chunk);
         let (space, sums) = space.split_at_mut(FREQUENCIES * layout.frequency);
         let chunks = patches.len().div_ceil(most);
         for chunk in 0..chunks {
@@ -166,56 +160,54 @@ impl Winograd {
         patches: usize,
         sums: &mut [Line],
     ) {
-        let layout = self.layout();
-        for frequency in 0..FREQUENCIES {
-            let (weights, firsts) = self.weights.block(block, frequency);
-            macro_rules! sizes {
-                ($($p:literal)*) => {
-                    match patches {
-                        $($p => multiply::<$p, V>,)*
-                        _ => unreachable!("no part is larger"),
-                    }
-                };
-            }
-            let multiply = sizes!(1 2 3 4 5 6 7 8 9 10 11 12);
-            let sums = &mut sums[frequency * OF_FREQUENCY..][..OF_FREQUENCY];
-            // SAFETY: `start` has the patches of every frequency; the block has its weights.
-            unsafe {
-                let input = start.add(frequency * layout.frequency * LINE);
-                multiply(weights, firsts, input, layout.depth, sums.as_mut_ptr().cast());
-            }
+        macro_rules! sizes {
+            ($($p:literal)*) => {
+                match patches {
+                    $($p => multiply::<$p, V>,)*
+                    _ => unreachable!("no part is larger"),
+                }
+            };
         }
+        let multiply = sizes!(1 2 3 4 5 6 7 8 9 10 11 12);
+        // SAFETY: `start` has the patches of every frequency.
+        unsafe { multiply(self.weights.block(block), start, self.layout, sums) };
     }
 }
 
-/// Sums of `P` patches by `V` panels, from their first values on; `depth` bytes from one patch to the next.
+/// Sums of `P` patches by `V` panels at all frequencies, from their first values on.
 ///
 /// # Safety
-/// The CPU has the instructions; every patch has four bytes a step, `sums` room for `[P][V][16]`.
+/// The CPU has the instructions; from `input` on, the layout has the patches of every frequency, each with four bytes a
+/// step.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 unsafe fn multiply<const P: usize, const V: usize>(
-    weights: &[[Line; V]],
-    firsts: &[Line; V],
+    (weights, firsts): (&[[Line; V]], &[[Line; V]]),
     input: *const u8,
-    depth: usize,
-    sums: *mut i32,
+    layout: Layout,
+    sums: &mut [Line],
 ) {
-    // SAFETY: the caller's promise; lines are 64 aligned bytes.
-    unsafe {
-        let load = |line: &Line| _mm512_load_si512(line.0.as_ptr().cast());
-        let firsts: [__m512i; V] = std::array::from_fn(|v| load(&firsts[v]));
-        let mut acc = [firsts; P];
-        for (step, weights) in weights.iter().enumerate() {
-            let weights: [__m512i; V] = std::array::from_fn(|v| load(&weights[v]));
-            let start = input.add(4 * step);
-            for (p, sums) in acc.iter_mut().enumerate() {
-                dot(start.add(p * depth), &weights, sums);
+    let steps = weights.len() / FREQUENCIES;
+    let of_frequency = weights.chunks_exact(steps).zip(firsts).zip(sums.chunks_exact_mut(OF_FREQUENCY));
+    for (frequency, ((weights, firsts), sums)) in of_frequency.enumerate() {
+        assert!(P * V <= sums.len(), "a line for every sum");
+        // SAFETY: the caller's promise; lines are 64 aligned bytes.
+        unsafe {
+            let load = |line: &Line| _mm512_load_si512(line.0.as_ptr().cast());
+            let input = input.add(frequency * layout.frequency * LINE);
+            let firsts: [__m512i; V] = std::array::from_fn(|v| load(&firsts[v]));
+            let mut acc = [firsts; P];
+            for (step, weights) in weights.iter().enumerate() {
+                let weights: [__m512i; V] = std::array::from_fn(|v| load(&weights[v]));
+                let start = input.add(4 * step);
+                for (p, sums) in acc.iter_mut().enumerate() {
+                    dot(start.add(p * layout.depth), &weights, sums);
+                }
             }
-        }
-        // By reference, row by row: an iterator that takes the array by value moves it through memory.
-        for (p, row) in acc.iter().enumerate() {
-            for (v, sum) in row.iter().enumerate() {
-                _mm512_store_si512(sums.add((p * V + v) * FILTERS).cast(), *sum);
+            // By reference, row by row: an iterator that takes the array by value moves it through memory.
+            for (p, row) in acc.iter().enumerate() {
+                for (v, sum) in row.iter().enumerate() {
+                    _mm512_store_si512(sums.as_mut_ptr().add(p * V + v).cast(), *sum);
+                }
             }
         }
     }
@@ -231,7 +223,7 @@ impl PreparedConv for Winograd {
     }
 
     fn workspace(&self) -> WorkspaceSize {
-        WorkspaceSize { lines: FREQUENCIES * self.layout().frequency + SUMS, ..WorkspaceSize::default() }
+        WorkspaceSize { lines: FREQUENCIES * self.layout.frequency + SUMS, ..WorkspaceSize::default() }
     }
 
     fn cut(&self, threads: Threads) -> Cut {

@@ -87,12 +87,14 @@ impl Transformed {
         PANELS.min(self.panels - block * PANELS)
     }
 
-    /// The weights of a block at a frequency, step by step, and the sums' first values. The block has `V` panels.
-    pub(super) fn block<const V: usize>(&self, block: usize, frequency: usize) -> (&[[Line; V]], &[Line; V]) {
+    /// The weights of a block, frequency by frequency and step by step, and the sums' first values at each frequency. The
+    /// block has `V` panels.
+    pub(super) fn block<const V: usize>(&self, block: usize) -> (&[[Line; V]], &[[Line; V]]) {
         assert_eq!(self.panels(block), V, "panels of a block");
-        let first = block * PANELS * FREQUENCIES + frequency * V;
-        let (weights, _) = self.lines[first * self.steps..][..V * self.steps].as_chunks();
-        (weights, self.firsts[first..].first_chunk().expect("every block has its first values"))
+        let (first, count) = (block * PANELS * FREQUENCIES, V * FREQUENCIES);
+        let (weights, _) = self.lines[first * self.steps..][..count * self.steps].as_chunks();
+        let (firsts, _) = self.firsts[first..][..count].as_chunks();
+        (weights, firsts)
     }
 
     /// Bytes in all.

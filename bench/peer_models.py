@@ -59,9 +59,8 @@ def qdq(folder, name, target):
 
 
 def nncf(folder, name, target):
-    import openvino
-
     import nncf
+    import openvino
 
     value, shape = onnx_input(folder / f"{name}.onnx")
     model = openvino.Core().read_model(folder / f"{name}.onnx")
@@ -83,7 +82,7 @@ def litert(_, name, target):
     network, shape = export_networks.network(name), [1, *export_networks.NETWORKS[name][1]]
     plain = target.with_name("float.tflite")
     litert_torch.convert(network, (torch.zeros(shape),)).export(str(plain))
-    (signature, names), = Interpreter(str(plain)).get_signature_list().items()
+    ((signature, names),) = Interpreter(str(plain)).get_signature_list().items()
     work = quantizer.Quantizer(str(plain))
     work.load_quantization_recipe(recipe.static_wi8_ai8())
     calibration = work.calibrate({signature: [{names["inputs"][0]: sample} for sample in samples(shape)]})

@@ -88,8 +88,8 @@ def chart(report):
 
 
 def main():
-    given = [pathlib.Path(word) for word in sys.argv[1:]]
-    source, target = given + [ROOT / "out/peers/peers-full-1.json", ROOT / "docs/engine-speed.svg"][len(given):]
+    source = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "out/peers/peers-full-1.json"
+    target = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / "docs/engine-speed.svg"
     target.write_text(chart(json.loads(source.read_text())))
 
 

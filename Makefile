@@ -29,7 +29,7 @@ demo: ## push, quantize and serve a ResNet-20 on CIFAR-10 (EPOCHS=20 for the rea
 	@scripts/setup.sh demo
 	@scripts/demo.sh
 
-bench-peers: ## inference against ONNX Runtime and OpenVINO on seven networks and two of their ends (an hour)
+bench-peers: ## inference against ONNX Runtime, OpenVINO and LiteRT on seven networks and two of their ends (an hour)
 	@bench/peers.sh
 
 bench: ## the figures of docs/benchmarks.md, against other tools on this machine (hours)

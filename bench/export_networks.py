@@ -12,6 +12,7 @@ import warnings
 
 import torch
 import torchvision
+import train_peers
 from torch import nn
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -36,7 +37,7 @@ def fully_connected(*widths):
 
 # Name: what makes it, and the shape of one input.
 NETWORKS = {
-    "resnet20": (None, (3, 32, 32)),
+    "resnet20": (train_peers.plain, (3, 32, 32)),
     "vgg-small": (vgg_small, (3, 32, 32)),
     "resnet18": (torchvision.models.resnet18, (3, 224, 224)),
     "resnet50": (torchvision.models.resnet50, (3, 224, 224)),
@@ -49,24 +50,30 @@ NETWORKS = {
 }
 
 
-def export(name, path):
-    make, shape = NETWORKS[name]
-    if make is None:
-        shutil.copyfile(ROOT / "examples/models/resnet20-cifar10.onnx", path)
-        return
+def network(name):
+    """The network as PyTorch has it, always with the same weights; ResNet-20's are random here, not the trained ones of its file."""
+    make, _ = NETWORKS[name]
     torch.manual_seed(0)
-    network = make().eval()
-    for part in network.modules():
+    made = make().eval()
+    for part in made.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.running_mean.uniform_(-0.1, 0.1)
             part.running_var.uniform_(0.5, 1.5)
             part.weight.data.uniform_(0.8, 1.2)
             part.bias.data.uniform_(-0.1, 0.1)
+    return made
+
+
+def export(name, path):
+    if name == "resnet20":
+        shutil.copyfile(ROOT / "examples/models/resnet20-cifar10.onnx", path)
+        return
+    made, (_, shape) = network(name), NETWORKS[name]
     example = torch.randn(1, *shape)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            network, example, path, dynamo=False, opset_version=17, input_names=["input"], output_names=["output"]
+            made, example, path, dynamo=False, opset_version=17, input_names=["input"], output_names=["output"]
         )
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Inference time against ONNX Runtime and OpenVINO on seven networks: bench/peers.sh [arguments of bench/peers.py]
+# Inference time against ONNX Runtime, OpenVINO and LiteRT on seven networks: bench/peers.sh [arguments of bench/peers.py]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh bench

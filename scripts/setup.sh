@@ -99,7 +99,7 @@ peers() {
     local stamp=.venv-bench/.requirements.sha256 now
     now=$(sha256sum bench/requirements.txt | cut -d' ' -f1)
     [ -x .venv-bench/bin/python ] && [ "$(cat $stamp 2>/dev/null)" = "$now" ] && return
-    say "making .venv-bench (PyTorch, Brevitas, ONNX Runtime, OpenVINO: several GB)"
+    say "making .venv-bench (PyTorch, Brevitas, ONNX Runtime, OpenVINO, LiteRT: several GB)"
     python3 -m venv .venv-bench
     .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -r bench/requirements.txt
     echo "$now" >$stamp

@@ -1,0 +1,235 @@
+//! Direct sums in sixteen bits.
+
+use std::arch::x86_64::*;
+
+use super::products::{Loops, Narrow, widen};
+use super::{Avx2, finish};
+use crate::kernels::x86::direct::{Matrix, Task};
+use crate::kernels::x86::panels::{FILTERS, Line, Panels};
+use crate::kernels::x86::source::Demands;
+
+/// Products of one layer.
+///
+/// A sum in sixteen bits is one of every other product of a filter's four lanes: two products a step. With unsigned codes
+/// it is at most the largest code times the sum of its positive weights, and at least the same with the negative ones, and
+/// so is every sum on the way there. The weights are known, so they are looked at: the largest number of steps is taken
+/// for which this fits sixteen bits wherever one begins.
+///
+/// Where one step may not fit, every weight is split in two: `16·h + l`. All steps are done with the h, then all with the
+/// l; widening to 32 bits multiplies by 16.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counting {
+    /// Steps whose sums fit sixteen bits.
+    steps: usize,
+    largest_byte: i32,
+    split: bool,
+    /// Whether steps come in fours that lie side by side.
+    fours: bool,
+    #[expect(dead_code, reason = "holding it is the proof")]
+    proof: Avx2,
+}
+
+/// What one half of a split weight counts.
+const HIGH: i16 = 16;
+
+/// Most pixels of a tile: two vectors of sums each, and four registers for the rest.
+const TILE: usize = 6;
+
+impl Counting {
+    /// For codes up to this one; [`Matrix::fit`] counts the steps.
+    pub(super) fn new(proof: Avx2, largest_byte: u8, split: bool) -> Self {
+        Counting { steps: 1, largest_byte: largest_byte.into(), split, fours: false, proof }
+    }
+}
+
+/// The most steps, from any one on, that keep the sums of each lane inside sixteen bits. `weights` has 64 bytes a step.
+pub(super) fn most_steps(weights: &[Line], largest_byte: i32) -> usize {
+    let mut most = weights.len().max(1);
+    for pair in 0..32 {
+        // Sums of the positive and the negative weights of steps `first..end`.
+        let (mut above, mut below) = (0, 0);
+        let of = |line: &Line| {
+            let two = [line.0[2 * pair] as i8, line.0[2 * pair + 1] as i8].map(i32::from);
+            (two[0].max(0) + two[1].max(0), two[0].min(0) + two[1].min(0))
+        };
+        let mut end = 0;
+        for first in 0..weights.len() {
+            while let Some(line) = weights.get(end) {
+                let (more, less) = of(line);
+                let high = (above + more) * largest_byte;
+                let low = (below + less) * largest_byte;
+                if high > i32::from(i16::MAX) || low < i32::from(i16::MIN) {
+                    break;
+                }
+                (above, below, end) = (above + more, below + less, end + 1);
+            }
+            if end == weights.len() {
+                break;
+            }
+            most = most.min(end - first);
+            if end == first {
+                return 0;
+            }
+            let (more, less) = of(&weights[first]);
+            (above, below) = (above - more, below - less);
+        }
+    }
+    most
+}
+
+impl Matrix for Counting {
+    const NAME: &'static str = "avx2 direct";
+    const DEMANDS: Demands = Demands { depth: 4, pixels: 1 };
+
+    fn panels(_left: usize) -> usize {
+        1
+    }
+
+    fn fit(mut self, panels: &Panels, pieces: &[usize]) -> Self {
+        let of_half = if self.split { pieces.len() / 2 } else { pieces.len() };
+        self.steps = of_half.max(1);
+        let unpack = |packed: &[Line], table: &Line, steps: &mut [Line]| self.unpack(packed, table, steps);
+        let mut most = self.steps;
+        panels.each(unpack, |panel| {
+            for half in panel.chunks(of_half.max(1)) {
+                most = most.min(most_steps(half, self.largest_byte));
+            }
+        });
+        assert!(most > 0, "two halves of weights times bytes fit");
+        let fours = pieces.as_chunks::<4>();
+        self.fours = fours.1.is_empty()
+            && of_half.is_multiple_of(4)
+            && most >= 4
+            && fours.0.iter().all(|&[a, b, c, d]| b == a + 4 && c == a + 8 && d == a + 12);
+        // Parts of nearly equal size.
+        self.steps = of_half.div_ceil(of_half.div_ceil(most).max(1)).max(1);
+        if self.fours {
+            let up = self.steps.next_multiple_of(4);
+            self.steps = if up <= most { up } else { most / 4 * 4 };
+        }
+        self
+    }
+
+    fn unpack(self, packed: &[Line], table: &Line, steps: &mut [Line]) {
+        // SAFETY: the value proves that the CPU has the instructions.
+        unsafe { unpack(packed, table, steps) }
+    }
+
+    unsafe fn multiply(self, task: &Task, input: *const u8) {
+        let pixels = task.segments.pixels;
+        let tiles = pixels.div_ceil(TILE);
+        let mut sums = Sums([[0; FILTERS]; TILE]);
+        for segment in 0..task.segments.count {
+            let pixel = task.pixel + segment * task.segments.output_step;
+            for tile in 0..tiles {
+                // Tiles of nearly equal size.
+                let (first, end) = (pixels * tile / tiles, pixels * (tile + 1) / tiles);
+                // SAFETY: the value proves that the CPU has the instructions; the rest is the caller's promise.
+                unsafe {
+                    let start = input.add(segment * task.segments.input_step + first * task.pixel_step);
+                    match end - first {
+                        1 => sum::<1>(task, self, start, &mut sums),
+                        2 => sum::<2>(task, self, start, &mut sums),
+                        3 => sum::<3>(task, self, start, &mut sums),
+                        4 => sum::<4>(task, self, start, &mut sums),
+                        5 => sum::<5>(task, self, start, &mut sums),
+                        _ => sum::<6>(task, self, start, &mut sums),
+                    }
+                    finish::finish(task, &sums.0, first, end - first, pixel);
+                }
+            }
+        }
+    }
+}
+
+/// Sums of one tile, pixel by pixel.
+#[repr(C, align(64))]
+struct Sums([[i32; FILTERS]; TILE]);
+
+/// Sums of `P` pixels by one panel, in 16 bits, widened as often as they must be.
+///
+/// # Safety
+/// The CPU has AVX2; `input` has the pieces of all pixels, the panel as many steps.
+#[target_feature(enable = "avx2")]
+unsafe fn sum<const P: usize>(task: &Task, counting: Counting, input: *const u8, sums: &mut Sums)
+where
+    Narrow<P>: Loops,
+{
+    let mut weights = task.panels;
+    let (high, low) = if counting.split {
+        task.pieces.split_at(task.pieces.len() / 2)
+    } else {
+        (&[][..], task.pieces)
+    };
+    let mut is_first = true;
+    for (pieces, factor) in [(high, HIGH), (low, 1)] {
+        for pieces in pieces.chunks(counting.steps) {
+            let mut narrow = [[_mm256_setzero_si256(); 2]; P];
+            // SAFETY: the caller's promise; the sums have room for every tile.
+            unsafe {
+                narrow.pieces(pieces, counting.fours, weights.as_ptr(), input, task.pixel_step);
+                widen(&narrow, factor, is_first, sums.0.as_mut_ptr());
+            }
+            weights = &weights[pieces.len()..];
+            is_first = false;
+        }
+    }
+}
+
+/// Two-bit codes to levels: `levels[4·(filter % 4) + code]` within each 128 bits.
+#[target_feature(enable = "avx2")]
+fn unpack(packed: &[Line], table: &Line, steps: &mut [Line]) {
+    let quads =
+        _mm256_set_epi32(0x0C0C_0C0C, 0x0808_0808, 0x0404_0404, 0, 0x0C0C_0C0C, 0x0808_0808, 0x0404_0404, 0);
+    let three = _mm256_set1_epi8(3);
+    // SAFETY: lines are 64 aligned bytes, two vectors.
+    unsafe {
+        for half in 0..2 {
+            let levels = _mm256_load_si256(table.0.as_ptr().cast::<__m256i>().add(half));
+            for (line, steps) in packed.iter().zip(steps.as_chunks_mut::<4>().0) {
+                let bits = _mm256_load_si256(line.0.as_ptr().cast::<__m256i>().add(half));
+                let shifted = [
+                    bits,
+                    _mm256_srli_epi16::<2>(bits),
+                    _mm256_srli_epi16::<4>(bits),
+                    _mm256_srli_epi16::<6>(bits),
+                ];
+                for (step, bits) in steps.iter_mut().zip(shifted) {
+                    let index = _mm256_or_si256(_mm256_and_si256(bits, three), quads);
+                    let weights = _mm256_shuffle_epi8(levels, index);
+                    _mm256_store_si256(step.0.as_mut_ptr().cast::<__m256i>().add(half), weights);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn panel(steps: &[[i8; 2]]) -> Vec<Line> {
+        let line = |two: &[i8; 2]| {
+            let mut line = Line([0; 64]);
+            (line.0[62], line.0[63]) = (two[0] as u8, two[1] as u8);
+            line
+        };
+        steps.iter().map(line).collect()
+    }
+
+    #[test]
+    fn steps_are_as_many_as_fit_wherever_one_begins() {
+        // 32767 / 255 = 128.5
+        assert_eq!(most_steps(&panel(&[[64, 64]; 9]), 255), 1);
+        assert_eq!(most_steps(&panel(&[[65, 64]; 9]), 255), 0);
+        assert_eq!(most_steps(&panel(&[[64, -64]; 9]), 255), 2);
+        assert_eq!(most_steps(&panel(&[[1, 1]; 9]), 255), 9);
+        assert_eq!(most_steps(&panel(&[[1, 1]; 90]), 255), 64);
+        assert_eq!(most_steps(&panel(&[[1, 0], [1, 0], [100, 0], [20, 0], [30, 0]]), 255), 2);
+        assert_eq!(most_steps(&panel(&[[-1, 0], [-1, 0], [-100, 0], [-20, 0], [-8, 0]]), 255), 3);
+        // −128·256 fits, 128·256 does not.
+        assert_eq!(most_steps(&panel(&[[-64, -64]; 2]), 256), 1);
+        assert_eq!(most_steps(&panel(&[[64, 64]; 2]), 256), 0);
+        assert_eq!(most_steps(&[], 255), 1);
+    }
+}

@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "vector instructions, and loads and stores through pointers")]
 
 mod counting;
+mod depthwise;
 mod finish;
 mod products;
 mod winograd;
@@ -42,6 +43,9 @@ impl Kernel for Avx2 {
     }
 
     fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv> {
+        if let Some(depthwise) = depthwise::Depthwise::new(*self, layer) {
+            return Box::new(depthwise);
+        }
         if layer.is_depthwise() {
             return Generic.prepare(layer);
         }

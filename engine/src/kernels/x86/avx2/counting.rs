@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::products::{Loops, Narrow, widen};
+use super::products::{Loop, Widen};
 use super::{Avx2, finish};
 use crate::kernels::x86::direct::{Matrix, Task};
 use crate::kernels::x86::panels::{FILTERS, Line, Panels};
@@ -28,9 +28,6 @@ pub(super) struct Counting {
     #[expect(dead_code, reason = "holding it is the proof")]
     proof: Avx2,
 }
-
-/// What one half of a split weight counts.
-const HIGH: i16 = 16;
 
 /// Most pixels of a tile: two vectors of sums each, and four registers for the rest.
 const TILE: usize = 6;
@@ -118,25 +115,21 @@ impl Matrix for Counting {
     unsafe fn multiply(self, task: &Task, input: *const u8) {
         let pixels = task.segments.pixels;
         let tiles = pixels.div_ceil(TILE);
+        let (small, larger) = (pixels / tiles, pixels % tiles);
         let mut sums = Sums([[0; FILTERS]; TILE]);
         for segment in 0..task.segments.count {
             let pixel = task.pixel + segment * task.segments.output_step;
+            let mut first = 0;
             for tile in 0..tiles {
                 // Tiles of nearly equal size.
-                let (first, end) = (pixels * tile / tiles, pixels * (tile + 1) / tiles);
+                let size = small + usize::from(tile < larger);
                 // SAFETY: the value proves that the CPU has the instructions; the rest is the caller's promise.
                 unsafe {
                     let start = input.add(segment * task.segments.input_step + first * task.pixel_step);
-                    match end - first {
-                        1 => sum::<1>(task, self, start, &mut sums),
-                        2 => sum::<2>(task, self, start, &mut sums),
-                        3 => sum::<3>(task, self, start, &mut sums),
-                        4 => sum::<4>(task, self, start, &mut sums),
-                        5 => sum::<5>(task, self, start, &mut sums),
-                        _ => sum::<6>(task, self, start, &mut sums),
-                    }
-                    finish::finish(task, &sums.0, first, end - first, pixel);
+                    sum(task, self, size, start, &mut sums);
+                    finish::finish(task, &sums.0, first, size, pixel);
                 }
+                first += size;
             }
         }
     }
@@ -146,32 +139,30 @@ impl Matrix for Counting {
 #[repr(C, align(64))]
 struct Sums([[i32; FILTERS]; TILE]);
 
-/// Sums of `P` pixels by one panel, in 16 bits, widened as often as they must be.
+/// Sums of `pixels` pixels by one panel, in 16 bits, widened as often as they must be.
 ///
 /// # Safety
 /// The CPU has AVX2; `input` has the pieces of all pixels, the panel as many steps.
+#[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn sum<const P: usize>(task: &Task, counting: Counting, input: *const u8, sums: &mut Sums)
-where
-    Narrow<P>: Loops,
-{
-    let mut weights = task.panels;
-    let (high, low) = if counting.split {
-        task.pieces.split_at(task.pieces.len() / 2)
-    } else {
-        (&[][..], task.pieces)
+unsafe fn sum(task: &Task, counting: Counting, pixels: usize, input: *const u8, sums: &mut Sums) {
+    let mut products = Loop {
+        weights: task.panels.as_ptr(),
+        input,
+        step: task.pixel_step,
+        wide: sums.0.as_mut_ptr(),
+        widen: Widen::Store,
     };
-    let mut is_first = true;
-    for (pieces, factor) in [(high, HIGH), (low, 1)] {
+    let (high, low) =
+        if counting.split { task.pieces.split_at(task.pieces.len() / 2) } else { (&[][..], task.pieces) };
+    for (pieces, is_high) in [(high, true), (low, false)] {
         for pieces in pieces.chunks(counting.steps) {
-            let mut narrow = [[_mm256_setzero_si256(); 2]; P];
             // SAFETY: the caller's promise; the sums have room for every tile.
             unsafe {
-                narrow.pieces(pieces, counting.fours, weights.as_ptr(), input, task.pixel_step);
-                widen(&narrow, factor, is_first, sums.0.as_mut_ptr());
+                products.pieces(pixels, pieces, counting.fours, is_high);
+                products.weights = products.weights.add(pieces.len());
             }
-            weights = &weights[pieces.len()..];
-            is_first = false;
+            products.widen = Widen::Add;
         }
     }
 }

@@ -16,10 +16,15 @@ pub(super) type Sixteen = [__m256i; 2];
 /// The CPU has AVX2; the task's targets have room.
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn finish(task: &Task, sums: &[[i32; FILTERS]], first: usize, rows: usize, pixel: usize) {
-    let (pitch, width) = (task.segments.pitch, task.segments.width);
+    let (mut pitch, mut width) = (task.segments.pitch, task.segments.width);
+    if pitch == width {
+        // Nothing is dropped: as good as one row.
+        (pitch, width) = (usize::MAX, usize::MAX);
+    }
     let end = End::new(task.finish, task.first, task.residual, task.target);
     let filters = task.finish.filters;
-    let (mut line, mut column) = (first / pitch, first % pitch);
+    // A division takes long.
+    let (mut line, mut column) = if first < pitch { (0, first) } else { (first / pitch, first % pitch) };
     let mut row = 0;
     while row < rows {
         // A stretch of real pixels side by side.
@@ -36,7 +41,7 @@ pub(super) unsafe fn finish(task: &Task, sums: &[[i32; FILTERS]], first: usize, 
                 end.one(load(last), at);
             }
         }
-        row += pitch - column;
+        row = row.saturating_add(pitch - column);
         (line, column) = (line + 1, 0);
     }
 }
@@ -73,9 +78,8 @@ impl<'a> End<'a> {
     #[target_feature(enable = "avx2")]
     pub(super) fn new(finish: &'a Finish, panel: usize, residual: Residual, target: Target) -> Self {
         let (filter, filters) = finish.filters_of(panel);
-        let quick = filters == FILTERS
-            && matches!(target, Target::Byte(_))
-            && !matches!(residual, Residual::Wide(_));
+        let quick =
+            filters == FILTERS && matches!(target, Target::Byte(_)) && !matches!(residual, Residual::Wide(_));
         let of = &finish.constants[panel];
         let shift = _mm256_setzero_si256();
         End { of, shift, lo: finish.lo, hi: finish.hi, filter, filters, residual, target, quick }

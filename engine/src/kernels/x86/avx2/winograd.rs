@@ -10,11 +10,10 @@ mod input;
 mod output;
 mod weights;
 
-use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::Avx2;
-use super::products::{Loops, Narrow, widen};
+use super::products::{Loop, Widen};
 use crate::kernels::codes::{Codes, CodesMut};
 use crate::kernels::x86::finish::{Finish, Residual, Target};
 use crate::kernels::x86::panels::FILTERS;
@@ -162,43 +161,20 @@ unsafe fn products(
         let (first, end) = (patches * tile / tiles, patches * (tile + 1) / tiles);
         // SAFETY: the caller's promise.
         unsafe {
-            let (input, sums) = (input.add(first * depth), sums.add(first));
-            match end - first {
-                1 => multiply::<1>(weights, input, depth, sums),
-                2 => multiply::<2>(weights, input, depth, sums),
-                3 => multiply::<3>(weights, input, depth, sums),
-                4 => multiply::<4>(weights, input, depth, sums),
-                5 => multiply::<5>(weights, input, depth, sums),
-                _ => multiply::<6>(weights, input, depth, sums),
+            let mut of = Loop {
+                weights: weights.lines.as_ptr(),
+                input: input.add(first * depth),
+                step: depth,
+                wide: sums.add(first),
+                widen: Widen::Store,
+            };
+            for lines in weights.lines.chunks(weights.steps) {
+                of.run(end - first, lines.len(), size_of_val(weights.lines));
+                of.weights = of.weights.add(lines.len());
+                of.input = of.input.add(4 * lines.len());
+                of.widen = Widen::Add;
             }
         }
-    }
-}
-
-/// The same for `P` patches.
-///
-/// # Safety
-/// As above.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn multiply<const P: usize>(
-    weights: OfFrequency,
-    input: *const u8,
-    depth: usize,
-    sums: *mut [i32; FILTERS],
-) where
-    Narrow<P>: Loops,
-{
-    let (mut input, mut is_first) = (input, true);
-    for weights in weights.lines.chunks(weights.steps) {
-        let mut narrow = [[_mm256_setzero_si256(); 2]; P];
-        // SAFETY: the caller's promise.
-        unsafe {
-            narrow.run(weights.len(), weights.as_ptr(), input, depth);
-            widen(&narrow, 1, is_first, sums);
-            input = input.add(4 * weights.len());
-        }
-        is_first = false;
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::arch::x86_64::*;
 
+use super::Avx2;
+use super::finish::{End, finish};
 use super::products::{Loop, Widen};
-use super::{Avx2, finish};
 use crate::kernels::x86::direct::{Matrix, Task};
 use crate::kernels::x86::panels::{FILTERS, Line, Panels};
 use crate::kernels::x86::source::Demands;
@@ -39,39 +40,48 @@ impl Counting {
     }
 }
 
-/// The most steps, from any one on, that keep the sums of each lane inside sixteen bits. `weights` has 64 bytes a step.
-pub(super) fn most_steps(weights: &[Line], largest_byte: i32) -> usize {
-    let mut most = weights.len().max(1);
-    for pair in 0..32 {
-        // Sums of the positive and the negative weights of steps `first..end`.
-        let (mut above, mut below) = (0, 0);
-        let of = |line: &Line| {
-            let two = [line.0[2 * pair] as i8, line.0[2 * pair + 1] as i8].map(i32::from);
-            (two[0].max(0) + two[1].max(0), two[0].min(0) + two[1].min(0))
-        };
-        let mut end = 0;
-        for first in 0..weights.len() {
-            while let Some(line) = weights.get(end) {
-                let (more, less) = of(line);
-                let high = (above + more) * largest_byte;
-                let low = (below + less) * largest_byte;
-                if high > i32::from(i16::MAX) || low < i32::from(i16::MIN) {
-                    break;
-                }
-                (above, below, end) = (above + more, below + less, end + 1);
+/// Whether sixteen bits hold the sums of each lane over every part of `steps` steps.
+fn fits(weights: &[Line], steps: usize, largest_byte: i32) -> bool {
+    weights.chunks(steps).all(|part| {
+        // Of positive weights and of negative ones. Where they saturate, they are too large anyway.
+        let (mut above, mut below) = ([0u16; 64], [0u16; 64]);
+        for line in part {
+            for ((above, below), &weight) in above.iter_mut().zip(&mut below).zip(&line.0) {
+                let weight = i16::from(weight as i8);
+                *above = above.saturating_add(weight.max(0) as u16);
+                *below = below.saturating_add((-weight).max(0) as u16);
             }
-            if end == weights.len() {
-                break;
-            }
-            most = most.min(end - first);
-            if end == first {
-                return 0;
-            }
-            let (more, less) = of(&weights[first]);
-            (above, below) = (above - more, below - less);
         }
+        let most = |sums: &[u16; 64]| {
+            let pairs = sums.as_chunks::<2>().0.iter();
+            pairs.map(|&[a, b]| i32::from(a) + i32::from(b)).max().unwrap_or(0)
+        };
+        most(&above) * largest_byte <= i32::from(i16::MAX)
+            && most(&below) * largest_byte <= -i32::from(i16::MIN)
+    })
+}
+
+/// Steps that may be added in sixteen bits, in parts of nearly equal size; 0 if not even one may. Multiples of four where
+/// there are enough.
+pub(super) fn most_steps(panels: impl Fn(&mut dyn FnMut(&[Line])), steps: usize, largest_byte: i32) -> usize {
+    let mut parts = 1;
+    loop {
+        let exact = steps.div_ceil(parts);
+        let part = if exact > 2 { exact.next_multiple_of(4) } else { exact };
+        let mut fit = true;
+        panels(&mut |panel| fit = fit && fits(panel, part, largest_byte));
+        if fit {
+            return part;
+        }
+        // The next smaller size.
+        let smaller = match part {
+            0 | 1 => return 0,
+            2 => 1,
+            3 | 4 => 2,
+            part => part - 4,
+        };
+        parts = steps.div_ceil(smaller);
     }
-    most
 }
 
 impl Matrix for Counting {
@@ -84,26 +94,17 @@ impl Matrix for Counting {
 
     fn fit(mut self, panels: &Panels, pieces: &[usize]) -> Self {
         let of_half = if self.split { pieces.len() / 2 } else { pieces.len() };
-        self.steps = of_half.max(1);
         let unpack = |packed: &[Line], table: &Line, steps: &mut [Line]| self.unpack(packed, table, steps);
-        let mut most = self.steps;
-        panels.each(unpack, |panel| {
-            for half in panel.chunks(of_half.max(1)) {
-                most = most.min(most_steps(half, self.largest_byte));
-            }
-        });
-        assert!(most > 0, "two halves of weights times bytes fit");
-        let fours = pieces.as_chunks::<4>();
-        self.fours = fours.1.is_empty()
+        let halves = |each: &mut dyn FnMut(&[Line])| {
+            panels.each(unpack, |panel| panel.chunks(of_half).for_each(&mut *each));
+        };
+        self.steps = most_steps(halves, of_half, self.largest_byte);
+        assert!(self.steps > 0, "two halves of weights times bytes fit");
+        let (fours, rest) = pieces.as_chunks::<4>();
+        self.fours = rest.is_empty()
             && of_half.is_multiple_of(4)
-            && most >= 4
-            && fours.0.iter().all(|&[a, b, c, d]| b == a + 4 && c == a + 8 && d == a + 12);
-        // Parts of nearly equal size.
-        self.steps = of_half.div_ceil(of_half.div_ceil(most).max(1)).max(1);
-        if self.fours {
-            let up = self.steps.next_multiple_of(4);
-            self.steps = if up <= most { up } else { most / 4 * 4 };
-        }
+            && self.steps.is_multiple_of(4)
+            && fours.iter().all(|&[a, b, c, d]| b == a + 4 && c == a + 8 && d == a + 12);
         self
     }
 
@@ -117,6 +118,8 @@ impl Matrix for Counting {
         let tiles = pixels.div_ceil(TILE);
         let (small, larger) = (pixels / tiles, pixels % tiles);
         let mut sums = Sums([[0; FILTERS]; TILE]);
+        // SAFETY: the value proves that the CPU has the instructions.
+        let end = unsafe { End::new(task.finish, task.first, task.residual, task.target) };
         for segment in 0..task.segments.count {
             let pixel = task.pixel + segment * task.segments.output_step;
             let mut first = 0;
@@ -127,7 +130,7 @@ impl Matrix for Counting {
                 unsafe {
                     let start = input.add(segment * task.segments.input_step + first * task.pixel_step);
                     sum(task, self, size, start, &mut sums);
-                    finish::finish(task, &sums.0, first, size, pixel);
+                    finish(task, &end, &sums.0, first, size, pixel);
                 }
                 first += size;
             }
@@ -208,19 +211,26 @@ mod tests {
         steps.iter().map(line).collect()
     }
 
+    fn most(steps: &[[i8; 2]], largest_byte: i32) -> usize {
+        let panel = panel(steps);
+        most_steps(|each| each(&panel), steps.len(), largest_byte)
+    }
+
     #[test]
-    fn steps_are_as_many_as_fit_wherever_one_begins() {
+    fn steps_are_as_many_as_fit_in_parts_of_nearly_equal_size() {
         // 32767 / 255 = 128.5
-        assert_eq!(most_steps(&panel(&[[64, 64]; 9]), 255), 1);
-        assert_eq!(most_steps(&panel(&[[65, 64]; 9]), 255), 0);
-        assert_eq!(most_steps(&panel(&[[64, -64]; 9]), 255), 2);
-        assert_eq!(most_steps(&panel(&[[1, 1]; 9]), 255), 9);
-        assert_eq!(most_steps(&panel(&[[1, 1]; 90]), 255), 64);
-        assert_eq!(most_steps(&panel(&[[1, 0], [1, 0], [100, 0], [20, 0], [30, 0]]), 255), 2);
-        assert_eq!(most_steps(&panel(&[[-1, 0], [-1, 0], [-100, 0], [-20, 0], [-8, 0]]), 255), 3);
+        assert_eq!(most(&[[64, 64]; 9], 255), 1);
+        assert_eq!(most(&[[65, 64]; 9], 255), 0);
+        assert_eq!(most(&[[64, -64]; 9], 255), 2);
+        assert_eq!(most(&[[1, 1]; 9], 255), 12);
+        assert_eq!(most(&[[1, 1]; 90], 255), 48);
+        assert_eq!(most(&[[1, 1]; 129], 255), 44);
+        assert_eq!(most(&[[1, 1]; 128], 255), 64);
+        assert_eq!(most(&[[9, 0]; 15], 255), 8);
         // −128·256 fits, 128·256 does not.
-        assert_eq!(most_steps(&panel(&[[-64, -64]; 2]), 256), 1);
-        assert_eq!(most_steps(&panel(&[[64, 64]; 2]), 256), 0);
-        assert_eq!(most_steps(&[], 255), 1);
+        assert_eq!(most(&[[-64, -64]; 2], 256), 1);
+        assert_eq!(most(&[[64, 64]; 2], 256), 0);
+        // Sums beyond what they are counted in.
+        assert_eq!(most(&[[127, 127]; 5000], 1), 128);
     }
 }

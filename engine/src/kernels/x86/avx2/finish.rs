@@ -9,19 +9,25 @@ use crate::kernels::x86::panels::FILTERS;
 /// Sums, or numbers, of sixteen filters.
 pub(super) type Sixteen = [__m256i; 2];
 
-/// Finishes `rows` pixels of a segment by one panel, from the segment's pixel `first` on; the segment's first output pixel
+/// Finishes `rows` pixels of a segment by the task's panel, whose end is `end`, from the segment's pixel `first` on; the segment's first output pixel
 /// is `pixel`.
 ///
 /// # Safety
 /// The CPU has AVX2; the task's targets have room.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn finish(task: &Task, sums: &[[i32; FILTERS]], first: usize, rows: usize, pixel: usize) {
+pub(super) unsafe fn finish(
+    task: &Task,
+    end: &End,
+    sums: &[[i32; FILTERS]],
+    first: usize,
+    rows: usize,
+    pixel: usize,
+) {
     let (mut pitch, mut width) = (task.segments.pitch, task.segments.width);
     if pitch == width {
         // Nothing is dropped: as good as one row.
         (pitch, width) = (usize::MAX, usize::MAX);
     }
-    let end = End::new(task.finish, task.first, task.residual, task.target);
     let filters = task.finish.filters;
     // A division takes long.
     let (mut line, mut column) = if first < pitch { (0, first) } else { (first / pitch, first % pitch) };

@@ -31,6 +31,8 @@ const TILE: usize = 6;
 const PART: usize = 24;
 /// Bytes of transformed input at a time: a part of a second cache.
 const CHUNK: usize = 256 * 1024;
+/// Fewest channels for which this is quicker than direct sums.
+const CHANNELS: usize = 16;
 /// Channels that are transformed at a time.
 const VECTOR: usize = 32;
 /// Bytes of a line.
@@ -69,13 +71,23 @@ impl Winograd {
             return None;
         }
         let (filters, channels) = (layer.output.c as usize, layer.input.c as usize);
-        let weights = Transformed::new(&conv.weights, filters, channels)?;
         let across = layer.output.w.div_ceil(2) as usize;
+        let patches = [across, across * layer.output.h.div_ceil(2) as usize];
+        let pixels = (layer.output.h * layer.output.w) as usize;
+        // The products of a channel, four fifths of the direct ones at most.
+        let pays = |products: usize| 5 * products * patches[1] <= 4 * 9 * pixels;
+        if channels < CHANNELS || !pays(FREQUENCIES) {
+            return None;
+        }
+        let weights = Transformed::new(&conv.weights, filters, channels)?;
+        if !pays(weights.products()) {
+            return None;
+        }
         Some(Winograd {
             input: layer.input,
             output: layer.output,
             before: [window.padding[0] as usize, window.padding[1] as usize],
-            patches: [across, across * layer.output.h.div_ceil(2) as usize],
+            patches,
             depth: channels.next_multiple_of(VECTOR),
             weights,
             finish: Finish::new(&conv.epilogue, 1, filters, &[]),
@@ -161,18 +173,24 @@ unsafe fn products(
         let (first, end) = (patches * tile / tiles, patches * (tile + 1) / tiles);
         // SAFETY: the caller's promise.
         unsafe {
+            let input = input.add(first * depth);
             let mut of = Loop {
-                weights: weights.lines.as_ptr(),
-                input: input.add(first * depth),
+                // Both parts lie side by side.
+                weights: weights.high.as_ptr(),
+                input,
                 step: depth,
                 wide: sums.add(first),
                 widen: Widen::Store,
             };
-            for lines in weights.lines.chunks(weights.steps) {
-                of.run(end - first, lines.len(), size_of_val(weights.lines));
-                of.weights = of.weights.add(lines.len());
-                of.input = of.input.add(4 * lines.len());
-                of.widen = Widen::Add;
+            let ahead = size_of_val(weights.high) + size_of_val(weights.low);
+            for (part, is_high) in [(weights.high, true), (weights.low, false)] {
+                of.input = input;
+                for lines in part.chunks(weights.most) {
+                    of.run(end - first, lines.len(), is_high, ahead);
+                    of.weights = of.weights.add(lines.len());
+                    of.input = of.input.add(4 * lines.len());
+                    of.widen = Widen::Add;
+                }
             }
         }
     }

@@ -200,26 +200,25 @@ impl Loop {
     /// As above.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn run(&self, pixels: usize, steps: usize, high: bool, ahead: usize) {
-        let factor = if high { &SIXTEEN } else { &ONE };
+    pub(super) unsafe fn run(&self, pixels: usize, steps: usize, ahead: usize) {
         let fours = steps.is_multiple_of(4);
         // SAFETY: the caller's promise.
         unsafe {
             let counted = self.input..self.input.add(4 * steps);
             let of = Loop { input: ahead as *const u8, ..*self };
             match (pixels, fours) {
-                (1, true) => one_run_by_four(counted, &of, factor),
-                (1, false) => one_run(counted, &of, factor),
-                (2, true) => two_run_by_four(counted, &of, factor),
-                (2, false) => two_run(counted, &of, factor),
-                (3, true) => three_run_by_four(counted, &of, factor),
-                (3, false) => three_run(counted, &of, factor),
-                (4, true) => four_run_by_four(counted, &of, factor),
-                (4, false) => four_run(counted, &of, factor),
-                (5, true) => five_run_by_four(counted, &of, factor),
-                (5, false) => five_run(counted, &of, factor),
-                (_, true) => six_run_by_four(counted, &of, factor),
-                (_, false) => six_run(counted, &of, factor),
+                (1, true) => one_run_by_four(counted, &of, &ONE),
+                (1, false) => one_run(counted, &of, &ONE),
+                (2, true) => two_run_by_four(counted, &of, &ONE),
+                (2, false) => two_run(counted, &of, &ONE),
+                (3, true) => three_run_by_four(counted, &of, &ONE),
+                (3, false) => three_run(counted, &of, &ONE),
+                (4, true) => four_run_by_four(counted, &of, &ONE),
+                (4, false) => four_run(counted, &of, &ONE),
+                (5, true) => five_run_by_four(counted, &of, &ONE),
+                (5, false) => five_run(counted, &of, &ONE),
+                (_, true) => six_run_by_four(counted, &of, &ONE),
+                (_, false) => six_run(counted, &of, &ONE),
             }
         }
     }

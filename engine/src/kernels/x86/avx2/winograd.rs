@@ -74,13 +74,13 @@ impl Winograd {
         let across = layer.output.w.div_ceil(2) as usize;
         let patches = [across, across * layer.output.h.div_ceil(2) as usize];
         let pixels = (layer.output.h * layer.output.w) as usize;
-        // The products of a channel, four fifths of the direct ones at most.
-        let pays = |products: usize| 5 * products * patches[1] <= 4 * 9 * pixels;
+        // Two thirds of what direct sums take, at most: the transforms take time as well.
+        let pays = |cost: usize| 3 * cost * patches[1] <= 2 * 9 * pixels;
         if channels < CHANNELS || !pays(FREQUENCIES) {
             return None;
         }
         let weights = Transformed::new(&conv.weights, filters, channels)?;
-        if !pays(weights.products()) {
+        if !pays(weights.cost()) {
             return None;
         }
         Some(Winograd {
@@ -175,22 +175,17 @@ unsafe fn products(
         unsafe {
             let input = input.add(first * depth);
             let mut of = Loop {
-                // Both parts lie side by side.
-                weights: weights.high.as_ptr(),
+                weights: weights.lines.as_ptr(),
                 input,
                 step: depth,
                 wide: sums.add(first),
                 widen: Widen::Store,
             };
-            let ahead = size_of_val(weights.high) + size_of_val(weights.low);
-            for (part, is_high) in [(weights.high, true), (weights.low, false)] {
-                of.input = input;
-                for lines in part.chunks(weights.most) {
-                    of.run(end - first, lines.len(), is_high, ahead);
-                    of.weights = of.weights.add(lines.len());
-                    of.input = of.input.add(4 * lines.len());
-                    of.widen = Widen::Add;
-                }
+            for lines in weights.lines.chunks(weights.most) {
+                of.run(end - first, lines.len(), size_of_val(weights.lines));
+                of.weights = of.weights.add(lines.len());
+                of.input = of.input.add(4 * lines.len());
+                of.widen = Widen::Add;
             }
         }
     }

@@ -5,51 +5,41 @@ use crate::kernels::x86::avx2::counting::most_steps;
 use crate::kernels::x86::panels::FILTERS;
 use crate::model::Weights;
 
-/// Fewer steps than this in sixteen bits, and direct sums are as quick.
+/// Fewer steps than this in sixteen bits, and direct sums are quicker.
 const LEAST: usize = 4;
 
 /// All filters of a layer, in panels: `[panel][frequency][step][filter][4]`.
-///
-/// Where numbers do not fit eight bits, or few products sixteen, each is split into `16·h + l`: all steps of the h come
-/// first, then all of the l.
 pub(super) struct Transformed {
     lines: Vec<Line>,
-    /// `[panel][frequency]`.
-    places: Vec<Place>,
+    /// Steps whose sums fit sixteen bits, `[panel][frequency]`.
+    most: Vec<usize>,
     /// Takes the added 128 back, from four times the sums: `[panel][pixel][filter]`.
     corrections: Vec<[[i32; FILTERS]; 4]>,
     /// Steps of four channels; a multiple of four.
     steps: usize,
 }
 
-/// Where a panel's weights of a frequency lie.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    start: usize,
-    /// Steps whose sums fit sixteen bits.
-    most: usize,
-    is_split: bool,
-}
-
 /// The weights of a panel at a frequency.
 #[derive(Clone, Copy)]
 pub(super) struct OfFrequency<'a> {
-    /// The h of split ones.
-    pub(super) high: &'a [Line],
-    pub(super) low: &'a [Line],
+    pub(super) lines: &'a [Line],
     /// So many steps may be added in sixteen bits.
     pub(super) most: usize,
 }
 
 impl Transformed {
-    /// Transforms filters of 3 × 3 taps; `None` where so few steps fit sixteen bits that direct sums are quicker.
+    /// Transforms filters of 3 × 3 taps; `None` where a number does not fit eight bits, or not even a
+    /// few products sixteen.
     pub(super) fn new(weights: &Weights, filters: usize, channels: usize) -> Option<Self> {
         let panels = filters.div_ceil(FILTERS);
         let steps = channels.div_ceil(16) * 4;
         let mut corrections = vec![[[0; FILTERS]; 4]; panels];
-        let (mut lines, mut places) = (Vec::new(), Vec::new());
+        let mut lines = Vec::with_capacity(panels * FREQUENCIES * steps);
+        let mut most = Vec::with_capacity(panels * FREQUENCIES);
         // By frequency and step.
         let mut numbers = vec![[0i16; LINE]; FREQUENCIES * steps];
+        // The same of one filter: what is written in one go should lie close together.
+        let mut of_filter = vec![[0i16; 4]; FREQUENCIES * steps];
         let mut levels = vec![0i16; 9 * channels];
         for (panel, corrections) in corrections.iter_mut().enumerate() {
             numbers.fill([0; LINE]);
@@ -62,9 +52,12 @@ impl Transformed {
                 for channel in 0..channels {
                     let transformed = transform(taps.map(|tap| tap[channel]));
                     for (frequency, value) in transformed.into_iter().enumerate() {
-                        numbers[frequency * steps + channel / 4][4 * lane + channel % 4] = value;
+                        of_filter[frequency * steps + channel / 4][channel % 4] = value;
                         sums[frequency] += i32::from(value);
                     }
+                }
+                for (numbers, of_filter) in numbers.iter_mut().zip(&of_filter) {
+                    numbers[4 * lane..4 * lane + 4].copy_from_slice(of_filter);
                 }
                 sums[PURE] = 0;
                 for (pixel, sum) in inverse(sums).into_iter().enumerate() {
@@ -73,25 +66,33 @@ impl Transformed {
             }
             for (frequency, numbers) in numbers.chunks_exact(steps).enumerate() {
                 let largest = if frequency == PURE { 252 } else { 254 };
-                let (added, most, is_split) = split_if_needed(numbers, largest)?;
-                places.push(Place { start: lines.len(), most, is_split });
-                lines.extend(added);
+                if numbers.as_flattened().iter().any(|&number| i8::try_from(number).is_err()) {
+                    return None;
+                }
+                let start = lines.len();
+                lines.extend(numbers.iter().map(|numbers| Line(numbers.map(|number| number as u8))));
+                let fit = most_steps(|each| each(&lines[start..]), steps, largest);
+                if fit < LEAST {
+                    return None;
+                }
+                most.push(fit);
             }
         }
-        Some(Transformed { lines, places, corrections, steps })
+        Some(Transformed { lines, most, corrections, steps })
     }
 
-    /// How many times a patch's numbers are multiplied, split weights twice: the mean of all panels.
-    pub(super) fn products(&self) -> usize {
-        let of_panels = self.lines.len() / self.steps;
-        of_panels.div_ceil(self.corrections.len())
+    /// How long a channel of a patch takes, in products; widening a part takes as long as about two steps.
+    pub(super) fn cost(&self) -> usize {
+        let of_one = |&most: &usize| self.steps + 2 * self.steps.div_ceil(most);
+        let of_all: usize = self.most.iter().map(of_one).sum();
+        of_all.div_ceil(self.steps * self.corrections.len())
     }
 
     /// The weights of a panel at a frequency.
     pub(super) fn get(&self, panel: usize, frequency: usize) -> OfFrequency<'_> {
-        let Place { start, most, is_split } = self.places[panel * FREQUENCIES + frequency];
-        let (high, low) = self.lines[start..].split_at(if is_split { self.steps } else { 0 });
-        OfFrequency { high, low: &low[..self.steps], most }
+        let index = panel * FREQUENCIES + frequency;
+        let lines = &self.lines[index * self.steps..][..self.steps];
+        OfFrequency { lines, most: self.most[index] }
     }
 
     /// What to add to the pixels of a patch.
@@ -101,28 +102,8 @@ impl Transformed {
 
     /// Bytes in all.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(&*self.lines) + size_of_val(&*self.places) + size_of_val(&*self.corrections)
+        size_of_val(&*self.lines) + size_of_val(&*self.most) + size_of_val(&*self.corrections)
     }
-}
-
-/// The numbers of a panel at a frequency as bytes, how many steps fit sixteen bits, and whether they are split.
-fn split_if_needed(numbers: &[[i16; LINE]], largest: i32) -> Option<(Vec<Line>, usize, bool)> {
-    let steps = numbers.len();
-    let bytes =
-        |part: fn(i16) -> i16| numbers.iter().map(move |line| Line(line.map(|number| part(number) as u8)));
-    if numbers.iter().flatten().all(|&number| i8::try_from(number).is_ok()) {
-        let whole: Vec<Line> = bytes(|number| number).collect();
-        let most = most_steps(|each| each(&whole), steps, largest);
-        if most >= LEAST {
-            return Some((whole, most, false));
-        }
-    }
-    // A sum of nine levels is at most 1143, so both fit eight bits.
-    let high = bytes(|number| (number + 8) >> 4);
-    let low = bytes(|number| number - (((number + 8) >> 4) << 4));
-    let both: Vec<Line> = high.chain(low).collect();
-    let most = most_steps(|each| both.chunks_exact(steps).for_each(each), steps, largest);
-    (most >= LEAST).then_some((both, most, true))
 }
 
 /// `G' g G'ᵀ` of one channel's taps.

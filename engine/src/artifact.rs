@@ -9,16 +9,16 @@ mod canonical;
 mod container;
 mod document;
 mod nodes;
-mod packing;
 mod provenance;
 
 pub use container::{ElementType, HEADER_LIMIT};
-pub use packing::Packing;
 pub use provenance::{Accuracy, Provenance};
 
+use std::sync::Arc;
+
 use crate::certificate::Certificate;
-use crate::check::ModelError;
-use crate::model::Model;
+use crate::check::{CheckedModel, ModelError};
+pub use crate::model::Packing;
 
 /// The newest format version that this code writes, and reads along with all before it.
 pub const FORMAT_VERSION: u32 = 1;
@@ -30,7 +30,7 @@ pub const METADATA_KEY: &str = "dyadic";
 #[derive(Debug, Clone, PartialEq)]
 pub struct Artifact {
     /// The integer network.
-    pub model: Model,
+    pub model: CheckedModel,
     /// Where it comes from.
     pub provenance: Provenance,
     /// Golden inputs and what every tensor must hold for them.
@@ -72,9 +72,8 @@ pub enum ArtifactError {
 }
 
 impl Artifact {
-    /// The file's bytes: a pure function of the artifact. Fails where the model does not pass its checks.
+    /// The file's bytes: a pure function of the artifact. Fails where the certificate does not fit the model.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ArtifactError> {
-        self.model.check()?;
         self.certificate.check(&self.model).map_err(ArtifactError::Certificate)?;
         let mut tensors = container::Writer::default();
         let nodes = nodes::encode(&self.model, &mut tensors)?;
@@ -86,10 +85,15 @@ impl Artifact {
     /// Reads a file's bytes. Every offset, length, shape product, enum and code is checked before its first use,
     /// and what is allocated stays within a small multiple of the bytes' length.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ArtifactError> {
-        let (text, mut tensors) = container::Reader::open(bytes)?;
+        Self::from_vec(bytes.to_vec())
+    }
+
+    /// As [`Artifact::from_bytes`]; the weight codes stay where they are in `bytes`, which the model keeps.
+    pub fn from_vec(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
+        let bytes = Arc::new(bytes);
+        let (text, mut tensors) = container::Reader::open(&bytes)?;
         let document = document::decode(&text)?;
-        let model = document.model(&mut tensors)?;
-        model.check()?;
+        let model = CheckedModel::new(document.model(&mut tensors)?)?;
         let certificate = document.certificate(&model, &mut tensors)?;
         tensors.finish()?;
         certificate.check(&model).map_err(ArtifactError::Certificate)?;

@@ -9,6 +9,10 @@ mod structure;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
+use std::ops::Deref;
+use std::sync::Arc;
+
 use crate::model::{Model, Shape};
 
 /// Most tensors, and most nodes, in a model.
@@ -142,6 +146,60 @@ pub enum Problem {
 impl std::fmt::Display for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} × {} × {}", self.h, self.w, self.c)
+    }
+}
+
+/// A model that has passed its checks, and that nothing can change any more: the only kind that executors take. Clones
+/// share it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckedModel(Arc<Model>);
+
+impl CheckedModel {
+    /// Checks a model.
+    pub fn new(model: impl Into<Arc<Model>>) -> Result<Self, ModelError> {
+        let model = model.into();
+        model.check()?;
+        Ok(CheckedModel(model))
+    }
+
+    /// The model, shared.
+    pub fn as_arc(&self) -> &Arc<Model> {
+        &self.0
+    }
+
+    /// The model, to be changed, and checked again.
+    pub fn into_model(self) -> Model {
+        Arc::unwrap_or_clone(self.0)
+    }
+}
+
+impl Deref for CheckedModel {
+    type Target = Model;
+
+    fn deref(&self) -> &Model {
+        &self.0
+    }
+}
+
+impl TryFrom<Model> for CheckedModel {
+    type Error = ModelError;
+
+    fn try_from(model: Model) -> Result<Self, ModelError> {
+        CheckedModel::new(model)
+    }
+}
+
+impl TryFrom<Arc<Model>> for CheckedModel {
+    type Error = ModelError;
+
+    fn try_from(model: Arc<Model>) -> Result<Self, ModelError> {
+        CheckedModel::new(model)
+    }
+}
+
+impl From<Infallible> for ModelError {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

@@ -1,11 +1,13 @@
 //! A model made ready to run: kernels chosen, weights repacked, memory planned.
 //!
-//! An [`Engine`] is immutable and shared between threads; each thread brings its own [`Scratch`]. After the first run
-//! with a scratch nothing is allocated.
+//! An [`Engine`] is immutable and shared between threads; each thread that runs samples brings its own [`Scratch`], and
+//! may bring a [`Pool`] of threads to share each sample with. After the first run with a scratch nothing is allocated.
 
 mod arena;
 mod batch;
+mod options;
 mod plan;
+mod pool;
 mod profile;
 mod run;
 
@@ -13,10 +15,12 @@ use std::sync::Arc;
 
 pub use arena::Scratch;
 pub use batch::{Job, Samples};
+pub use options::Options;
+pub use pool::{Pool, Team};
 pub use profile::StepProfile;
 
 use crate::certificate::{Certificate, Mismatch, Report};
-use crate::check::ModelError;
+use crate::check::{CheckedModel, ModelError};
 use crate::kernels::{self, Kernel};
 use crate::model::{Model, Shape};
 use crate::quantize::{InputQuantizer, NotFinite};
@@ -28,10 +32,12 @@ pub const MEMORY_LIMIT: usize = 1 << 30;
 
 /// A model ready to run.
 pub struct Engine {
-    model: Arc<Model>,
+    model: CheckedModel,
     kernel: Box<dyn Kernel>,
     plan: Plan,
     input: InputQuantizer,
+    /// Whether threads share even what is not worth it.
+    finest: bool,
 }
 
 /// Why an engine cannot be built.
@@ -105,44 +111,51 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Checks the model, repacks its weights for the best kernel of this CPU, and plans the memory.
-    pub fn new(model: impl Into<Arc<Model>>) -> Result<Self, EngineError> {
-        let model = model.into();
-        model.check()?;
-        let kernel = kernels::available().swap_remove(0);
-        Self::with_kernel(model, kernel)
+    /// Repacks a model's weights for the best kernel of this CPU, and plans the memory. A model that has not been checked
+    /// is checked first.
+    pub fn new<M>(model: M) -> Result<Self, EngineError>
+    where
+        M: TryInto<CheckedModel, Error: Into<ModelError>>,
+    {
+        Options::default().build(model)
     }
 
     /// As [`Engine::new`], on the kernel of that name.
-    pub fn on_kernel(model: impl Into<Arc<Model>>, name: &str) -> Result<Self, EngineError> {
-        let model = model.into();
-        model.check()?;
-        let kernels = kernels::available();
-        let available = kernels.iter().map(|kernel| kernel.name()).collect();
-        match kernels.into_iter().find(|kernel| kernel.name() == name) {
-            Some(kernel) => Self::with_kernel(model, kernel),
-            None => Err(EngineError::Kernel { name: name.to_owned(), available }),
-        }
+    pub fn on_kernel<M>(model: M, name: &str) -> Result<Self, EngineError>
+    where
+        M: TryInto<CheckedModel, Error: Into<ModelError>>,
+    {
+        Options { kernel: Some(name), ..Options::default() }.build(model)
     }
 
     /// One engine for each kernel that this CPU can run, the best first: for tests that compare them.
     #[doc(hidden)]
     pub fn on_every_kernel(model: impl Into<Arc<Model>>) -> Result<Vec<Self>, EngineError> {
-        let model = model.into();
-        model.check()?;
-        kernels::available().into_iter().map(|kernel| Self::with_kernel(Arc::clone(&model), kernel)).collect()
+        let model = CheckedModel::new(model)?;
+        kernels::available().into_iter().map(|kernel| Self::with_kernel(model.clone(), kernel, 1)).collect()
     }
 
-    /// As [`Engine::new`], with a given kernel.
-    fn with_kernel(model: Arc<Model>, kernel: Box<dyn Kernel>) -> Result<Self, EngineError> {
-        let plan = Plan::new(&model, &*kernel)?;
+    /// Lets threads share even the smallest operations: for tests of small models.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_finest_parts(self) -> Self {
+        Engine { finest: true, ..self }
+    }
+
+    /// An engine on a given kernel, made by at most so many threads.
+    fn with_kernel(
+        model: CheckedModel,
+        kernel: Box<dyn Kernel>,
+        threads: usize,
+    ) -> Result<Self, EngineError> {
+        let plan = Plan::new(&model, &*kernel, threads)?;
         let input = InputQuantizer::new(&model);
-        Ok(Engine { model, kernel, plan, input })
+        Ok(Engine { model, kernel, plan, input, finest: false })
     }
 
     /// The model.
     pub fn model(&self) -> &Arc<Model> {
-        &self.model
+        self.model.as_arc()
     }
 
     /// Name of the kernel that was chosen.
@@ -180,9 +193,14 @@ impl Engine {
         self.input.accepts_bytes()
     }
 
-    /// Memory for one thread's runs.
+    /// Memory for runs on one thread.
     pub fn scratch(&self) -> Scratch {
-        self.plan.scratch()
+        self.scratch_for(1)
+    }
+
+    /// Memory for runs on a pool of that many threads.
+    pub fn scratch_for(&self, threads: usize) -> Scratch {
+        self.plan.scratch(threads)
     }
 
     /// Replays a certificate of this engine's model.
@@ -193,6 +211,11 @@ impl Engine {
 
     /// Runs one sample of NHWC codes and keeps every tensor.
     pub fn trace(&self, scratch: &mut Scratch, codes: &[i32]) -> Result<Trace, RunError> {
-        run::trace(self, scratch, codes)
+        run::trace(self, None, scratch, codes)
+    }
+
+    /// As [`Engine::trace`], on several threads.
+    pub fn trace_on(&self, pool: &dyn Pool, scratch: &mut Scratch, codes: &[i32]) -> Result<Trace, RunError> {
+        run::trace(self, Some(pool), scratch, codes)
     }
 }

@@ -14,19 +14,24 @@
 )]
 
 pub(crate) mod codes;
+pub(crate) mod crew;
 pub(crate) mod elementwise;
 pub(crate) mod generic;
+pub(crate) mod hands;
 pub(crate) mod input;
 pub(crate) mod level;
+pub(crate) mod levels;
 mod line;
+pub(crate) mod part;
 pub(crate) mod pool;
 pub(crate) mod requantize;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
-use codes::{Codes, CodesMut};
+use codes::Codes;
 use level::Level;
 pub(crate) use line::Line;
+use part::{Cut, Part, Threads};
 
 use crate::model::{Conv, Format, Shape};
 
@@ -74,6 +79,12 @@ impl ConvLayer<'_> {
     pub(crate) fn is_depthwise(&self) -> bool {
         self.conv.groups == self.input.c && self.input.c == self.output.c
     }
+
+    /// Multiply-accumulates of a sample.
+    pub(crate) fn macs(&self) -> usize {
+        let per_filter = self.conv.weights.codes.len() / self.output.c as usize;
+        self.output.len() * per_filter
+    }
 }
 
 /// A convolution ready to run.
@@ -84,11 +95,14 @@ pub(crate) trait PreparedConv: Send + Sync {
     /// Bytes of the packed weights.
     fn weight_bytes(&self) -> usize;
 
-    /// What [`PreparedConv::run`] needs; the contents do not matter.
+    /// What each part of [`PreparedConv::run`] needs; the contents do not matter.
     fn workspace(&self) -> WorkspaceSize;
 
-    /// Runs one sample: all of `out` is written.
-    fn run(&self, x: Codes, residual: Option<Codes>, out: CodesMut, workspace: &mut Workspace);
+    /// Into how many parts to cut the output for some threads, two or more.
+    fn cut(&self, threads: Threads) -> Cut;
+
+    /// Runs a part of one sample: all of its codes are written, and no others.
+    fn run(&self, x: Codes, residual: Option<Codes>, part: Part, workspace: &mut Workspace);
 }
 
 /// Elements of each type.
@@ -113,7 +127,7 @@ impl WorkspaceSize {
     }
 }
 
-/// Memory for the duration of one operation.
+/// One thread's memory for the duration of one operation.
 #[derive(Debug, Default)]
 pub(crate) struct Workspace {
     /// 16-bit elements.

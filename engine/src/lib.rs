@@ -34,5 +34,6 @@ pub mod testing;
 
 pub use artifact::{Artifact, ArtifactError};
 pub use certificate::Certificate;
-pub use engine::{Engine, EngineError, RunError, Scratch};
+pub use check::CheckedModel;
+pub use engine::{Engine, EngineError, Pool, RunError, Scratch, Team};
 pub use model::Model;

@@ -3,7 +3,11 @@
 //! A [`Model`] is plain data, already in the form the arithmetic needs: integer codes, level tables, shifts
 //! and biases. Tensors are NHWC without the batch axis. Nothing here executes; `reference` gives the meaning.
 
+mod codes;
+
 use serde::{Deserialize, Serialize};
+
+pub use codes::{Codes, Packing};
 
 /// Index into [`Model::tensors`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -186,7 +190,7 @@ pub struct Weights {
     pub terms: u8,
     /// One code a weight, order `[filter][kernel row][kernel column][input channel of the group]`. With 8 bits the
     /// code is the level itself in two's complement; below, an index into the filter's table.
-    pub codes: Vec<u8>,
+    pub codes: Codes,
     /// `filters × 2^bits` levels, each −127 ..= 127, unused entries 0; empty with 8 bits.
     pub tables: Vec<i8>,
     /// One exponent a filter; already absorbed in the epilogue, kept for hardware and people.
@@ -279,9 +283,17 @@ impl Shape {
 }
 
 impl Weights {
+    /// The packing that is written for these weights: base 3 where no code and no table uses the fourth level.
+    pub fn packing(&self) -> Packing {
+        let three = self.bits == 2
+            && self.tables.chunks_exact(4).all(|table| table[3] == 0)
+            && (self.codes.limit() < 3 || self.codes.iter().all(|code| code < 3));
+        if three { Packing::Base3 } else { Packing::Bits }
+    }
+
     /// The level of weight `index` of `filter`, where each filter has `per_filter` weights.
     pub fn level(&self, filter: usize, index: usize, per_filter: usize) -> i32 {
-        let code = self.codes[filter * per_filter + index];
+        let code = self.codes.get(filter * per_filter + index);
         if self.bits == 8 {
             i32::from(code as i8)
         } else {

@@ -76,10 +76,10 @@ impl InputQuantizer {
         self.bytes.is_some()
     }
 
-    /// One sample of finite NCHW floats to NHWC bytes, signed codes in two's complement.
-    pub(crate) fn floats_to_bytes(&self, level: Level, nchw: &[f32], out: &mut [u8]) {
+    /// The pixels of one sample of finite NCHW floats from `first` on to NHWC bytes, signed codes in two's complement.
+    pub(crate) fn floats_to_bytes(&self, level: Level, nchw: &[f32], first: usize, out: &mut [u8]) {
         let Quantizer { step, lo, hi } = self.quantizer;
-        kernels::input::floats(level, nchw, self.shape.c as usize, step, (lo, hi), out);
+        kernels::input::floats(level, nchw, self.shape.c as usize, first, step, (lo, hi), out);
     }
 
     /// One sample of NCHW floats to NHWC codes; `emit(position, code)` is called once for every code.

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use crate::artifact::Packing;
 use crate::digits::Digits;
 use crate::model::{Conv, Format, Model, Node, Op, Shape};
 
@@ -115,6 +114,6 @@ fn summarize_weights(conv: &Conv) -> WeightSummary {
         most = most.max(seen.iter().filter(|&&seen| seen).count());
     }
     let count = count as u64;
-    let packed_bytes = Packing::of(weights).bytes(weights.bits, count);
+    let packed_bytes = weights.packing().bytes(weights.bits, count);
     WeightSummary { bits: weights.bits, levels: most, count, zeros, shift_adds, packed_bytes }
 }

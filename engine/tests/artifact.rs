@@ -4,7 +4,9 @@ use dyadic_engine::artifact::{Accuracy, METADATA_KEY, Provenance};
 use dyadic_engine::certificate::{GoldenInput, Mismatch};
 use dyadic_engine::model::{Format, Op};
 use dyadic_engine::testing::{Rng, extreme_inputs, random_model, resnet20};
-use dyadic_engine::{Artifact, ArtifactError, Certificate, Engine, Model, reference};
+use dyadic_engine::{
+    Artifact, ArtifactError, Certificate, CheckedModel, Engine, EngineError, Model, reference,
+};
 
 fn artifact(model: Model, seed: u64) -> Artifact {
     let mut inputs: Vec<GoldenInput> = vec![GoldenInput::Seed(seed), GoldenInput::Seed(seed + 1)];
@@ -16,7 +18,7 @@ fn artifact(model: Model, seed: u64) -> Artifact {
         accuracy: Some(Accuracy { float: Some(0.9152), quantized: Some(0.9063), images: Some(10_000) }),
         ..Provenance::default()
     };
-    Artifact { model, provenance, certificate }
+    Artifact { model: model.try_into().expect("valid"), provenance, certificate }
 }
 
 #[test]
@@ -242,10 +244,11 @@ fn random_bytes_are_refused() {
 }
 
 #[test]
-fn an_artifact_with_an_invalid_model_is_not_written() {
-    let mut artifact = artifact(random_model(2), 2);
-    artifact.model.tensors[1].format = Format::Unsigned { bits: 9 };
-    assert!(matches!(artifact.to_bytes(), Err(ArtifactError::Model(_))));
+fn an_invalid_model_is_none_of_an_artifact_or_engine() {
+    let mut model = artifact(random_model(2), 2).model.into_model();
+    model.tensors[1].format = Format::Unsigned { bits: 9 };
+    assert!(CheckedModel::new(model.clone()).is_err());
+    assert!(matches!(Engine::new(model), Err(EngineError::Model(_))));
 }
 
 #[test]

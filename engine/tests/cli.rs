@@ -25,8 +25,11 @@ fn json(output: &Output) -> Value {
 
 fn write(folder: &TempDir, model: Model) -> (PathBuf, Artifact) {
     let certificate = Certificate::make(&model, vec![GoldenInput::Seed(3)]).expect("valid");
-    let artifact =
-        Artifact { model, provenance: dyadic_engine::artifact::Provenance::default(), certificate };
+    let artifact = Artifact {
+        model: model.try_into().expect("valid"),
+        provenance: dyadic_engine::artifact::Provenance::default(),
+        certificate,
+    };
     let path = folder.path().join("a.safetensors");
     fs::write(&path, artifact.to_bytes().expect("valid")).expect("written");
     (path, artifact)
@@ -127,7 +130,9 @@ fn bench_prints_the_least_and_the_median_time() {
     let report =
         json(&run(&["bench", text(&path), "--seconds", "0.05", "--threads", "2", "--batch", "3", "--json"]));
     assert!(report["min_ms"].as_f64().expect("a number") <= report["median_ms"].as_f64().expect("a number"));
-    assert_eq!(report["batch"], 3);
+    assert_eq!((&report["batch"], &report["split"]), (&3.into(), &"images".into()));
+    let one = json(&run(&["bench", text(&path), "--seconds", "0.05", "--threads", "2", "--json"]));
+    assert_eq!((&one["threads"], &one["split"]), (&2.into(), &"layers".into()));
 }
 
 #[test]

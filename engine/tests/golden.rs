@@ -38,7 +38,7 @@ fn artifact(model: Model) -> Artifact {
         accuracy: Some(Accuracy { float: Some(0.9152), quantized: Some(0.907), images: Some(10_000) }),
         ..Provenance::default()
     };
-    Artifact { model, provenance, certificate }
+    Artifact { model: model.try_into().expect("valid"), provenance, certificate }
 }
 
 /// Output codes of golden input 0, one a line, after the SHA-256 of the file.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dyadic_engine::model::{Format, Normalization, Shape};
 use dyadic_engine::testing::{Builder, ConvCase, Rng, resnet20, small_cnn};
-use dyadic_engine::{Engine, Model};
+use dyadic_engine::{Engine, Model, Team};
 
 use graphs::{CHANNELS, any_format, any_groups, any_window, cost, wide_model};
 
@@ -101,8 +101,9 @@ mod pages {
 #[global_allocator]
 static ALLOCATOR: Guarding = Guarding;
 
-/// Builds the model's engines and runs a sample, all of it in guarded memory, with the pages on either side.
-fn run_guarded(model: &Model) {
+/// Builds the model's engines and runs a sample, all of it in guarded memory, with the pages on either side, on one thread
+/// and on several.
+fn run_guarded(model: &Model, team: &Team) {
     println!("{}", model.name);
     let (lo, hi) = model.tensor(model.input.tensor).format.range();
     let mut rng = Rng::new(3);
@@ -113,6 +114,8 @@ fn run_guarded(model: &Model) {
         for engine in Engine::on_every_kernel(model.clone()).expect("valid") {
             let mut out = vec![0; engine.output_len()];
             engine.run_codes(&mut engine.scratch(), &input, 1, &mut out).expect("valid codes");
+            let engine = engine.with_finest_parts();
+            engine.run_codes_on(team, &mut engine.scratch_for(3), &input, 1, &mut out).expect("valid codes");
         }
         EDGE.set(Edge::Nowhere);
     }
@@ -120,7 +123,7 @@ fn run_guarded(model: &Model) {
 
 #[test]
 fn convolutions_stay_within_their_memory() {
-    let mut rng = Rng::new(61);
+    let (mut rng, team) = (Rng::new(61), Team::new(3));
     for _ in 0..400 {
         let channels = rng.pick(&CHANNELS);
         let shape = Shape { h: rng.code(1, 9) as u32, w: rng.code(1, 33) as u32, c: channels };
@@ -148,24 +151,25 @@ fn convolutions_stay_within_their_memory() {
                 builder.conv(x, &ConvCase { output: Format::Unsigned { bits: 6 }, ..case }, Some(residual))
             }
         };
-        run_guarded(&builder.finish(&format!("{shape} {case:?}"), y));
+        run_guarded(&builder.finish(&format!("{shape} {case:?}"), y), &team);
     }
 }
 
 #[test]
 fn whole_networks_stay_within_their_memory() {
+    let team = Team::new(3);
     for seed in 0..120 {
-        run_guarded(&wide_model(seed, 3_000_000));
+        run_guarded(&wide_model(seed, 3_000_000), &team);
     }
     for bits in [2, 4, 8] {
-        run_guarded(&resnet20(1, bits));
-        run_guarded(&small_cnn(1, bits));
+        run_guarded(&resnet20(1, bits), &team);
+        run_guarded(&small_cnn(1, bits), &team);
     }
 }
 
 #[test]
 fn the_input_and_the_output_stay_within_their_memory() {
-    let mut rng = Rng::new(62);
+    let (mut rng, team) = (Rng::new(62), Team::new(3));
     for channels in [1, 2, 3, 4, 5, 16, 33] {
         for side in [1, 3, 8, 17] {
             let shape = Shape { h: side, w: 33 - side, c: channels };
@@ -182,6 +186,10 @@ fn the_input_and_the_output_stay_within_their_memory() {
                     let mut out = vec![0.0; engine.output_len()];
                     engine.run_f32(&mut engine.scratch(), &floats, 1, &mut out).expect("finite");
                     engine.run_u8(&mut engine.scratch(), &bytes, 1, &mut out).expect("normalized");
+                    let mut scratch = engine.scratch_for(3);
+                    let engine = engine.with_finest_parts();
+                    engine.run_f32_on(&team, &mut scratch, &floats, 1, &mut out).expect("finite");
+                    engine.run_u8_on(&team, &mut scratch, &bytes, 1, &mut out).expect("normalized");
                 }
                 EDGE.set(Edge::Nowhere);
             }

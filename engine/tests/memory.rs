@@ -2,11 +2,12 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dyadic_engine::certificate::GoldenInput;
 use dyadic_engine::model::Normalization;
 use dyadic_engine::testing::{Rng, random_model, resnet20};
-use dyadic_engine::{Artifact, Certificate, Engine, Model};
+use dyadic_engine::{Artifact, Certificate, Engine, Model, Pool, Team};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -84,6 +85,49 @@ fn nothing_is_allocated_once_the_scratch_exists() {
     }
 }
 
+/// A team that counts what all its threads allocate.
+struct Counted {
+    team: Team,
+    allocations: AtomicUsize,
+}
+
+impl Pool for Counted {
+    fn threads(&self) -> usize {
+        self.team.threads()
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        let counted = |index: usize| {
+            self.allocations.fetch_add(allocations(|| task(index)), Ordering::Relaxed);
+        };
+        let own = allocations(|| self.team.run(tasks, &counted));
+        self.allocations.fetch_add(own, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn nothing_is_allocated_on_several_threads_either() {
+    let pool = Counted { team: Team::new(3), allocations: AtomicUsize::new(0) };
+    let models = (0..60).map(random_model).chain([resnet20(1, 2), resnet20(2, 8)]);
+    for (index, model) in models.enumerate() {
+        for engine in Engine::on_every_kernel(with_normalization(model)).expect("valid") {
+            let engine = engine.with_finest_parts();
+            let mut scratch = engine.scratch_for(3);
+            let len = engine.input_shape().len();
+            let (floats, bytes, codes) = (vec![0.25; len], vec![77u8; len], vec![0; len]);
+            let mut values = vec![0.0; engine.output_len()];
+            let mut sums = vec![0; engine.output_len()];
+            let count = allocations(|| {
+                engine.run_f32_on(&pool, &mut scratch, &floats, 1, &mut values).expect("valid");
+                engine.run_u8_on(&pool, &mut scratch, &bytes, 1, &mut values).expect("valid");
+                engine.run_codes_on(&pool, &mut scratch, &codes, 1, &mut sums).expect("valid");
+            });
+            let others = pool.allocations.load(Ordering::Relaxed);
+            assert_eq!((count, others), (0, 0), "model {index}, {}", engine.kernel_name());
+        }
+    }
+}
+
 /// Bytes that reading may hold for each byte of the file, and beside that.
 const PER_BYTE: usize = 64;
 const BESIDE: usize = 4096;
@@ -94,8 +138,11 @@ fn reading_holds_a_small_multiple_of_the_files_size() {
     for seed in 0..50 {
         let model = if seed == 0 { resnet20(1, 2) } else { random_model(seed) };
         let certificate = Certificate::make(&model, vec![GoldenInput::Seed(1)]).expect("valid");
-        let artifact =
-            Artifact { model, provenance: dyadic_engine::artifact::Provenance::default(), certificate };
+        let artifact = Artifact {
+            model: model.try_into().expect("valid"),
+            provenance: dyadic_engine::artifact::Provenance::default(),
+            certificate,
+        };
         let bytes = artifact.to_bytes().expect("valid");
         drop(artifact);
         for round in 0..40 {

@@ -178,3 +178,29 @@ fn large_fully_connected_layers_equal_the_reference() {
         }
     }
 }
+
+#[test]
+fn winograd_layers_of_every_side_and_operand_equal_the_reference() {
+    let mut rng = Rng::new(9);
+    // Several chunks of patches; odd and even sides; channels and filters that fill no vector; an output of one row.
+    for (h, w, channels, filters) in
+        [(19, 31, 68, 24), (3, 70, 64, 33), (5, 7, 130, 40), (1, 9, 32, 16), (6, 1, 36, 17), (2, 2, 256, 48)]
+    {
+        for output in [Format::Unsigned { bits: 6 }, Format::Signed { bits: 8 }, Format::Signed { bits: 16 }]
+        {
+            let shape = Shape { h, w, c: channels };
+            let mut case = ConvCase { output, ..ConvCase::square(filters, 3, 1) };
+            for padding in [[1; 4], [0, 2, 2, 1]] {
+                case.window.padding = padding;
+                if case.window.output([h, w]).is_none() {
+                    continue;
+                }
+                let seed = rng.bits();
+                assert_parity(
+                    &conv_model(seed, shape, Format::Unsigned { bits: 6 }, &case, rng.one_in(2)),
+                    seed,
+                );
+            }
+        }
+    }
+}

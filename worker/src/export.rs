@@ -371,7 +371,7 @@ fn pack(weight: &WeightPlan, layer: &LayerState) -> ir::Weights {
     ir::Weights {
         bits,
         terms,
-        codes: to_engine_order(weight.shape, &codes),
+        codes: to_engine_order(weight.shape, &codes).into(),
         tables,
         exponents: layer.filters.iter().map(|f| f.exponent).collect(),
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use dyadic_engine::CheckedModel;
 use dyadic_engine::artifact::{Accuracy, Artifact, Provenance};
 use dyadic_engine::certificate::{Certificate, GoldenInput};
 use dyadic_engine::model::{Model, Normalization};
@@ -454,6 +455,6 @@ fn seal(
         ]),
         ..Provenance::default()
     };
-    let model = Arc::unwrap_or_clone(model);
+    let model = CheckedModel::new(model).map_err(|e| model_error(&e))?;
     Artifact { model, provenance, certificate }.to_bytes().map_err(|e| model_error(&e))
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 pub(crate) fn sound(model: Model, seed: u64) -> Vec<u8> {
     let certificate =
         Certificate::make(&model, vec![GoldenInput::Seed(seed)]).expect("generated models are valid");
+    let model = model.try_into().expect("generated models are valid");
     let artifact = Artifact { model, provenance: Provenance::default(), certificate };
     artifact.to_bytes().expect("generated artifacts are valid")
 }

@@ -1,11 +1,14 @@
 //! The safetensors file: named lists that are written and read front to back.
 
 use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use super::{ArtifactError, METADATA_KEY};
+use crate::model::{Codes, Packing};
 
 /// Longest header that is read, in bytes; it bounds what parsing it may allocate.
 pub const HEADER_LIMIT: u64 = 16 << 20;
@@ -75,38 +78,39 @@ impl Writer {
 
 /// Hands lists out front to back.
 pub(super) struct Reader<'a> {
-    lists: HashMap<String, (Dtype, &'a [u8])>,
+    bytes: &'a Arc<Vec<u8>>,
+    /// Where in the bytes the rest of each list lies.
+    lists: HashMap<String, (Dtype, Range<usize>)>,
 }
 
 impl<'a> Reader<'a> {
     /// Opens a file: the text of the metadata key, and the lists.
-    pub(super) fn open(bytes: &'a [u8]) -> Result<(String, Self), ArtifactError> {
+    pub(super) fn open(bytes: &'a Arc<Vec<u8>>) -> Result<(String, Self), ArtifactError> {
         let length = bytes.first_chunk().map(|head| u64::from_le_bytes(*head));
         if length.is_some_and(|length| length > HEADER_LIMIT) {
             return Err(ArtifactError::Container(format!("the header is longer than {HEADER_LIMIT} bytes")));
         }
         let container = |error: safetensors::SafeTensorError| ArtifactError::Container(error.to_string());
-        let (header, mut metadata) = SafeTensors::read_metadata(bytes)
-            .map(|(header, metadata)| (header, metadata.metadata().clone().unwrap_or_default()))
-            .map_err(container)?;
-        debug_assert!(header < bytes.len());
-        let text = metadata.remove(METADATA_KEY).ok_or(ArtifactError::NotAnArtifact)?;
-        let file = SafeTensors::deserialize(bytes).map_err(container)?;
-        let mut lists = HashMap::with_capacity(file.len());
-        for (name, view) in file.tensors() {
-            lists.insert(name, (view.dtype(), view.data()));
-        }
-        Ok((text, Reader { lists }))
+        // This checks that the offsets follow each other up to the end of the bytes.
+        let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(container)?;
+        let text = metadata.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
+        let text = text.ok_or(ArtifactError::NotAnArtifact)?.clone();
+        let first = size_of::<u64>() + header;
+        let lists = metadata.tensors().into_iter().map(|(name, info)| {
+            let (start, end) = info.data_offsets;
+            (name, (info.dtype, first + start..first + end))
+        });
+        Ok((text, Reader { bytes, lists: lists.collect() }))
     }
 
-    /// The next `count` elements of a list, as bytes.
-    fn take_bytes<T: ElementType>(
+    /// Where the next `count` elements of a list lie.
+    fn take_range<T: ElementType>(
         &mut self,
         tensor: &'static str,
         count: u64,
-    ) -> Result<&'a [u8], ArtifactError> {
+    ) -> Result<Range<usize>, ArtifactError> {
         if count == 0 {
-            return Ok(&[]);
+            return Ok(0..0);
         }
         let problem = |problem: String| ArtifactError::Tensor { tensor, problem };
         let (dtype, rest) = self.lists.get_mut(tensor).ok_or_else(|| problem("is missing".to_owned()))?;
@@ -117,8 +121,8 @@ impl<'a> Reader<'a> {
         if count > left {
             return Err(problem(format!("the graph needs {count} more elements, {left} are left")));
         }
-        let (taken, after) = rest.split_at(count as usize * T::SIZE);
-        *rest = after;
+        let taken = rest.start..rest.start + count as usize * T::SIZE;
+        rest.start = taken.end;
         Ok(taken)
     }
 
@@ -128,7 +132,21 @@ impl<'a> Reader<'a> {
         tensor: &'static str,
         count: u64,
     ) -> Result<Vec<T>, ArtifactError> {
-        Ok(self.take_bytes::<T>(tensor, count)?.chunks_exact(T::SIZE).map(T::get).collect())
+        let range = self.take_range::<T>(tensor, count)?;
+        Ok(self.bytes[range].chunks_exact(T::SIZE).map(T::get).collect())
+    }
+
+    /// The next `count` codes of a list, which stay where they are.
+    pub(super) fn take_codes(
+        &mut self,
+        tensor: &'static str,
+        packing: Packing,
+        bits: u8,
+        count: u64,
+    ) -> Result<Codes, ArtifactError> {
+        let range = self.take_range::<u8>(tensor, packing.bytes(bits, count))?;
+        Codes::packed_in(self.bytes, range.start, packing, bits, count as usize)
+            .map_err(|problem| ArtifactError::Tensor { tensor, problem: problem.to_owned() })
     }
 
     /// Refuses lists that were not read to their end.

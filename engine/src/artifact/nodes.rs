@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::ArtifactError;
 use super::container::{Reader, Writer};
-use super::packing::{Packing, pack, unpack};
-use crate::model::{Add, Conv, Epilogue, Model, Node, Op, Requantize, Tensor, TensorId, Weights, Window};
+use crate::model::{
+    Add, Conv, Epilogue, Model, Node, Op, Packing, Requantize, Tensor, TensorId, Weights, Window,
+};
 
 /// A node's JSON.
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,9 +85,9 @@ fn encode_op(op: &Op, lists: &mut Writer) -> Result<OpDocument, ArtifactError> {
 
 fn encode_conv(conv: &Conv, lists: &mut Writer) -> Result<ConvDocument, ArtifactError> {
     let weights = &conv.weights;
-    let packing = Packing::of(weights);
+    let packing = weights.packing();
     let levels = packing.levels(weights.bits);
-    lists.put("weights.codes", pack(packing, weights.bits, &weights.codes));
+    lists.put("weights.codes", weights.codes.pack(packing, weights.bits));
     if levels > 0 {
         for table in weights.tables.chunks_exact(1 << weights.bits) {
             lists.put("weights.levels", table[..levels].iter().copied());
@@ -180,9 +181,7 @@ fn decode_conv(
         .into_iter()
         .try_fold(filters, |product, factor| product.checked_mul(factor.into()))
         .ok_or_else(|| refuse("a convolution's weight count overflows"))?;
-    let bytes: Vec<u8> = lists.take("weights.codes", packing.bytes(bits, count))?;
-    let codes = unpack(packing, bits, &bytes, count as usize)
-        .map_err(|problem| ArtifactError::Tensor { tensor: "weights.codes", problem: problem.to_owned() })?;
+    let codes = lists.take_codes("weights.codes", packing, bits, count)?;
     let levels = packing.levels(bits);
     let stored: Vec<i8> = lists.take("weights.levels", filters * levels as u64)?;
     let tables = widen_tables(&stored, levels, bits);

@@ -3,6 +3,7 @@
 use super::operation::greatest;
 use super::{BIAS_LIMIT, Problem, SUM_LIMIT, count, in_range};
 use crate::digits::Digits;
+use crate::kernels::levels;
 use crate::model::{Add, Requantize, Tensor, Weights};
 
 /// Codes, tables and the recorded bound of every filter. `codes.len()` has been checked.
@@ -24,30 +25,22 @@ pub(super) fn check_weights(
     for &level in &weights.tables {
         check_level(level, &terms)?;
     }
-    for (filter, codes) in weights.codes.chunks_exact(per_filter).enumerate() {
+    let mut part = [0; PART];
+    for (filter, &recorded) in bounds.iter().enumerate() {
         let mut sum = 0u64;
-        if weights.bits == 8 {
-            for &code in codes {
-                check_level(code as i8, &terms)?;
-                sum += u64::from((code as i8).unsigned_abs());
-            }
-        } else {
-            let table = &weights.tables[filter << weights.bits..(filter + 1) << weights.bits];
-            let largest = codes.iter().copied().max().unwrap_or(0);
-            if usize::from(largest) >= table.len() {
-                let max = table.len() as i64 - 1;
-                return Err(Problem::Range { what: "weight code", value: largest.into(), min: 0, max });
-            }
-            sum = if table.len() <= 16 {
-                // One pass for each level, in vectors: far quicker than a look-up for each code.
-                let among = |some: &[u8], code| some.iter().map(|&other| u8::from(other == code)).sum::<u8>();
-                let uses = |code: u8| codes.chunks(128).map(|some| u64::from(among(some, code))).sum::<u64>();
-                (0..).zip(table).map(|(code, level)| uses(code) * u64::from(level.unsigned_abs())).sum()
+        let table = weights.tables.get(filter << weights.bits..(filter + 1) << weights.bits).unwrap_or(&[]);
+        for first in (0..per_filter).step_by(PART) {
+            let codes = &mut part[..PART.min(per_filter - first)];
+            weights.codes.read(filter * per_filter + first, codes);
+            if weights.bits == 8 {
+                check_levels(codes, &terms)?;
             } else {
-                codes.iter().map(|&code| u64::from(table[usize::from(code)].unsigned_abs())).sum()
-            };
+                check_codes(codes, table.len(), weights.codes.limit())?;
+                levels::look_up(table, codes);
+            }
+            sum += sum_of_sizes(codes);
         }
-        let (proven, recorded) = (sum.saturating_mul(greatest_code), u64::from(bounds[filter]));
+        let (proven, recorded) = (sum.saturating_mul(greatest_code), u64::from(recorded));
         if proven != recorded {
             return Err(Problem::RecordedBound { filter, recorded, proven });
         }
@@ -56,6 +49,38 @@ pub(super) fn check_weights(
         }
     }
     Ok(())
+}
+
+/// Weights that are looked at together.
+const PART: usize = 4096;
+
+/// [`check_level`] of all.
+fn check_levels(levels: &[u8], allowed: &[bool; 256]) -> Result<(), Problem> {
+    // Without an end before the last one, the loop is quicker.
+    if levels.iter().fold(true, |all, &level| all & allowed[usize::from(level)]) {
+        return Ok(());
+    }
+    levels.iter().try_for_each(|&level| check_level(level as i8, allowed))
+}
+
+/// Whether codes have entries in a table; none of them exceeds `limit`.
+fn check_codes(codes: &[u8], entries: usize, limit: u8) -> Result<(), Problem> {
+    if usize::from(limit) < entries {
+        return Ok(());
+    }
+    let largest = codes.iter().fold(0, |largest, &code| largest.max(code));
+    if usize::from(largest) < entries {
+        return Ok(());
+    }
+    Err(Problem::Range { what: "weight code", value: largest.into(), min: 0, max: entries as i64 - 1 })
+}
+
+/// `Σ |level|`.
+fn sum_of_sizes(levels: &[u8]) -> u64 {
+    // So few that sixteen bits hold their sum: vectors of these are quick.
+    let of_some =
+        |some: &[u8]| some.iter().map(|&level| u16::from((level as i8).unsigned_abs())).sum::<u16>();
+    levels.chunks(256).map(|some| u64::from(of_some(some))).sum()
 }
 
 /// For every level's byte, whether it is allowed with at most `terms` signed powers of two.

@@ -1,5 +1,7 @@
 //! Memory for tensors: one arena a width, places fixed when the model is loaded.
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::kernels::codes::{Codes, CodesMut};
 use crate::kernels::{Workspace, WorkspaceSize};
 use crate::model::Format;
@@ -46,14 +48,22 @@ pub(super) struct Place {
     pub(super) len: usize,
 }
 
-/// One thread's memory for running an engine. Any engine can use it; one made by [`Engine::scratch`](super::Engine)
-/// fits at once, others make it grow.
+/// Memory for running an engine on one sample at a time. Any engine can use it, with any number of threads; one made by
+/// [`Engine::scratch`](super::Engine::scratch) or [`Engine::scratch_for`](super::Engine::scratch_for) fits at once,
+/// others make it grow.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    pub(super) arenas: Arenas,
+    /// One a thread.
+    pub(super) workspaces: Vec<Mutex<Workspace>>,
+}
+
+/// Where tensors lie.
+#[derive(Debug, Default)]
+pub(super) struct Arenas {
     bytes: Vec<u8>,
     words: Vec<i16>,
     sums: Vec<i32>,
-    workspace: Workspace,
 }
 
 /// Elements of a scratch.
@@ -61,12 +71,12 @@ pub struct Scratch {
 pub(super) struct Size {
     /// Bytes, words and sums of the arenas.
     pub(super) arenas: [usize; 3],
-    /// The operations' workspace.
+    /// The operations' workspace, of one thread.
     pub(super) workspace: WorkspaceSize,
 }
 
 impl Size {
-    /// Size in bytes.
+    /// Size in bytes, for one thread.
     pub(super) fn bytes(&self) -> usize {
         let [bytes, words, sums] = self.arenas;
         bytes
@@ -77,16 +87,24 @@ impl Size {
 }
 
 impl Scratch {
-    /// Grows to at least `size`.
-    pub(super) fn fit(&mut self, size: &Size) {
-        grow(&mut self.bytes, size.arenas[0]);
-        grow(&mut self.words, size.arenas[1]);
-        grow(&mut self.sums, size.arenas[2]);
-        grow(&mut self.workspace.words, size.workspace.words);
-        grow(&mut self.workspace.sums, size.workspace.sums);
-        grow(&mut self.workspace.lines, size.workspace.lines);
+    /// Grows to at least `size` for that many threads.
+    pub(super) fn fit(&mut self, size: &Size, threads: usize) {
+        grow(&mut self.arenas.bytes, size.arenas[0]);
+        grow(&mut self.arenas.words, size.arenas[1]);
+        grow(&mut self.arenas.sums, size.arenas[2]);
+        if self.workspaces.len() < threads {
+            self.workspaces.resize_with(threads, Mutex::default);
+        }
+        for workspace in &mut self.workspaces[..threads] {
+            let workspace = workspace.get_mut().unwrap_or_else(PoisonError::into_inner);
+            grow(&mut workspace.words, size.workspace.words);
+            grow(&mut workspace.sums, size.workspace.sums);
+            grow(&mut workspace.lines, size.workspace.lines);
+        }
     }
+}
 
+impl Arenas {
     /// A tensor's codes.
     pub(super) fn codes(&self, place: Place) -> Codes<'_> {
         let range = place.offset..place.offset + place.len;
@@ -103,8 +121,8 @@ impl Scratch {
         self.borrow(place).0
     }
 
-    /// The place to write, everything else to read, and the workspace, all at once.
-    pub(super) fn borrow(&mut self, out: Place) -> (CodesMut<'_>, Rest<'_>, &mut Workspace) {
+    /// The place to write, and everything else to read.
+    pub(super) fn borrow(&mut self, out: Place) -> (CodesMut<'_>, Rest<'_>) {
         let range = |arena: usize| {
             if out.width.arena() == arena { (out.offset, out.len) } else { (0, 0) }
         };
@@ -116,7 +134,7 @@ impl Scratch {
             Width::Wide => CodesMut::Wide(word),
             Width::Sum => CodesMut::Sum(sum),
         };
-        (target, Rest { bytes, words }, &mut self.workspace)
+        (target, Rest { bytes, words })
     }
 }
 
@@ -166,7 +184,10 @@ fn carve<T>(arena: &mut [T], (offset, len): (usize, usize)) -> (&mut [T], Around
 }
 
 fn grow<T: Copy + Default>(list: &mut Vec<T>, len: usize) {
-    if list.len() < len {
+    if list.is_empty() {
+        // Of memory that the system gives zeroed, what is never used is never there.
+        *list = vec![T::default(); len];
+    } else if list.len() < len {
         list.resize(len, T::default());
     }
 }

@@ -2,13 +2,21 @@
 //!
 //! Two tensors share memory only if one is dead before the other is written; no step writes over what it reads.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
 use super::arena::{Place, Scratch, Size, Width};
 use super::{EngineError, MEMORY_LIMIT};
+use crate::check::CheckedModel;
 use crate::kernels::level::Level;
+use crate::kernels::part::{Cut, Threads};
 use crate::kernels::pool::{self, Geometry};
 use crate::kernels::requantize::Rule;
 use crate::kernels::{ConvLayer, Kernel, PreparedConv, WorkspaceSize, elementwise};
 use crate::model::{Add, Model, Node, Op};
+
+/// Fewest weights that are worth a thread.
+const WEIGHTS_OF_THREAD: usize = 1 << 18;
 
 /// Elements that places are aligned to.
 const ALIGNMENT: usize = 64;
@@ -29,6 +37,8 @@ pub(super) struct Plan {
 pub(super) struct Step {
     pub(super) inputs: Vec<Place>,
     pub(super) output: Place,
+    /// Rows of the output.
+    pub(super) height: usize,
     pub(super) action: Action,
 }
 
@@ -45,16 +55,19 @@ pub(super) enum Action {
 }
 
 impl Plan {
-    /// Plans a checked model.
-    pub(super) fn new(model: &Model, kernel: &dyn Kernel) -> Result<Self, EngineError> {
+    /// Plans a checked model; its layers are prepared by at most so many threads.
+    pub(super) fn new(
+        model: &CheckedModel,
+        kernel: &dyn Kernel,
+        threads: usize,
+    ) -> Result<Self, EngineError> {
         let (places, arenas) = place_tensors(model);
         let mut size = Size { arenas, ..Size::default() };
         if size.bytes() > MEMORY_LIMIT {
             return Err(EngineError::Memory { needed: size.bytes() });
         }
         let mut steps = Vec::with_capacity(model.nodes.len());
-        for node in &model.nodes {
-            let action = action(model, node, kernel);
+        for (node, action) in model.nodes.iter().zip(actions(model, kernel, threads)) {
             let workspace = match &action {
                 Action::Conv(conv) => conv.workspace(),
                 Action::MaxPool(geometry) => WorkspaceSize {
@@ -65,7 +78,8 @@ impl Plan {
             };
             size.workspace = size.workspace.max(workspace);
             let inputs = node.inputs.iter().map(|id| places[id.0 as usize]).collect();
-            steps.push(Step { inputs, output: places[node.output.0 as usize], action });
+            let height = model.tensor(node.output).shape.h as usize;
+            steps.push(Step { inputs, output: places[node.output.0 as usize], height, action });
         }
         if size.bytes() > MEMORY_LIMIT {
             return Err(EngineError::Memory { needed: size.bytes() });
@@ -73,12 +87,65 @@ impl Plan {
         Ok(Plan { steps, places, size, level: kernel.level() })
     }
 
-    /// Memory for one thread.
-    pub(super) fn scratch(&self) -> Scratch {
+    /// Memory for that many threads.
+    pub(super) fn scratch(&self, threads: usize) -> Scratch {
         let mut scratch = Scratch::default();
-        scratch.fit(&self.size);
+        scratch.fit(&self.size, threads);
         scratch
     }
+}
+
+impl Step {
+    /// Into how many parts to cut the step for some threads.
+    pub(super) fn cut(&self, threads: Threads) -> Cut {
+        if threads.count == 1 {
+            return Cut::WHOLE;
+        }
+        // Codes that take some microseconds.
+        let enough = match &self.action {
+            Action::Conv(conv) => return conv.cut(threads),
+            Action::Lut(_) | Action::Concat(_) => 128 * 1024,
+            Action::MaxPool(_) => 16 * 1024,
+            Action::Add(_) | Action::Affine(_) => 8 * 1024,
+            Action::AvgPool(geometry, _) => {
+                16 * 1024 / geometry.window.kernel.iter().product::<u32>().max(1) as usize
+            }
+        };
+        Cut::by_rows(self.height, threads, threads.most(self.output.len, enough))
+    }
+}
+
+/// What every node does. The largest layers are taken first, each by the next thread that is free.
+fn actions(model: &Model, kernel: &dyn Kernel, threads: usize) -> Vec<Action> {
+    let size = |node: &Node| match &node.op {
+        Op::Conv(conv) => conv.weights.codes.len(),
+        _ => 0,
+    };
+    let sizes: Vec<usize> = model.nodes.iter().map(size).collect();
+    let threads = threads.min(sizes.iter().sum::<usize>() / WEIGHTS_OF_THREAD);
+    let of_node = |node: usize| action(model, &model.nodes[node], kernel);
+    if threads < 2 {
+        return (0..sizes.len()).map(of_node).collect();
+    }
+    let mut order: Vec<usize> = (0..sizes.len()).collect();
+    order.sort_by_key(|&node| std::cmp::Reverse(sizes[node]));
+    let (next, actions) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(sizes.len())));
+    let work = || {
+        while let Some(&node) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let action = of_node(node);
+            actions.lock().unwrap_or_else(PoisonError::into_inner).push((node, action));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // A thread that cannot be had is done without.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let mut actions = actions.into_inner().unwrap_or_else(PoisonError::into_inner);
+    actions.sort_by_key(|&(node, _)| node);
+    actions.into_iter().map(|(_, action)| action).collect()
 }
 
 fn action(model: &Model, node: &Node, kernel: &dyn Kernel) -> Action {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::plan::Action;
-use super::{Engine, RunError, Scratch};
+use super::{Engine, Pool, RunError, Scratch};
 
 /// One node's part of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,22 +34,45 @@ impl Engine {
         codes: &[i32],
         rounds: usize,
     ) -> Result<Vec<StepProfile>, RunError> {
+        self.profiled(None, scratch, codes, rounds)
+    }
+
+    /// As [`Engine::profile`], on several threads.
+    pub fn profile_on(
+        &self,
+        pool: &dyn Pool,
+        scratch: &mut Scratch,
+        codes: &[i32],
+        rounds: usize,
+    ) -> Result<Vec<StepProfile>, RunError> {
+        self.profiled(Some(pool), scratch, codes, rounds)
+    }
+
+    fn profiled(
+        &self,
+        pool: Option<&dyn Pool>,
+        scratch: &mut Scratch,
+        codes: &[i32],
+        rounds: usize,
+    ) -> Result<Vec<StepProfile>, RunError> {
         let mut out = vec![0; self.output_len()];
         self.run_codes(scratch, codes, 1, &mut out)?;
         let mut times = vec![Vec::with_capacity(rounds); self.plan.steps.len()];
-        for _ in 0..rounds {
-            // Later nodes may have written over the input.
-            scratch.codes_mut(self.input_place()).narrow(0, codes);
-            let mut before = Instant::now();
-            let mut step = times.iter_mut();
-            self.steps(scratch, |_, _| {
-                let now = Instant::now();
-                if let Some(times) = step.next() {
-                    times.push(now - before);
-                }
-                before = Instant::now();
-            });
-        }
+        self.lead(pool, scratch, |arenas, hands| {
+            for _ in 0..rounds {
+                // Later nodes may have written over the input.
+                arenas.codes_mut(self.input_place()).narrow(0, codes);
+                let mut before = Instant::now();
+                let mut step = times.iter_mut();
+                self.steps(arenas, hands, |_, _| {
+                    let now = Instant::now();
+                    if let Some(times) = step.next() {
+                        times.push(now - before);
+                    }
+                    before = Instant::now();
+                });
+            }
+        });
         let steps = self.plan.steps.iter().zip(&self.model.nodes).zip(&mut times);
         Ok(steps
             .map(|((step, node), times)| {

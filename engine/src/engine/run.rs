@@ -1,14 +1,20 @@
 //! Running samples: input edge, steps, output edge.
 
-use super::arena::{Rest, Scratch};
+use super::arena::{Arenas, Rest, Scratch};
 use super::plan::{Action, Step};
+use super::pool::{self, Pool};
 use super::{Engine, RunError};
 use crate::kernels::codes::{Codes, CodesMut};
+use crate::kernels::hands::Hands;
 use crate::kernels::level::Level;
-use crate::kernels::{Line, Workspace, elementwise, pool};
+use crate::kernels::part::{Cut, Part, Threads};
+use crate::kernels::{self, Line, Workspace, elementwise};
 use crate::model::TensorId;
 use crate::quantize::check_finite;
 use crate::reference::{Trace, softmax};
+
+/// Input values that take some microseconds to become codes.
+const INPUT: usize = 16 * 1024;
 
 impl Engine {
     /// Runs `batch` samples of NCHW floats. `out` gets one sample's output values after the other:
@@ -20,19 +26,56 @@ impl Engine {
         batch: usize,
         out: &mut [f32],
     ) -> Result<(), RunError> {
+        self.floats(None, scratch, input_nchw, batch, out)
+    }
+
+    /// As [`Engine::run_f32`], each sample on several threads.
+    pub fn run_f32_on(
+        &self,
+        pool: &dyn Pool,
+        scratch: &mut Scratch,
+        input_nchw: &[f32],
+        batch: usize,
+        out: &mut [f32],
+    ) -> Result<(), RunError> {
+        self.floats(Some(pool), scratch, input_nchw, batch, out)
+    }
+
+    fn floats(
+        &self,
+        pool: Option<&dyn Pool>,
+        scratch: &mut Scratch,
+        input_nchw: &[f32],
+        batch: usize,
+        out: &mut [f32],
+    ) -> Result<(), RunError> {
         self.check_lengths(input_nchw.len(), batch, out.len())?;
         check_finite(input_nchw)?;
-        scratch.fit(&self.plan.size);
         let (samples, outputs) = self.samples(input_nchw, out);
-        for (sample, values) in samples.zip(outputs) {
-            match scratch.codes_mut(self.input_place()) {
-                CodesMut::Byte(codes) => self.input.floats_to_bytes(self.plan.level, sample, codes),
-                mut codes => self.input.floats(sample, |position, code| codes.narrow(position, &[code]))?,
+        self.lead(pool, scratch, |arenas, hands| {
+            let threads = self.threads(hands);
+            for (sample, values) in samples.zip(outputs) {
+                let (height, width) = (self.input_shape().h as usize, self.input_shape().w as usize);
+                match arenas.codes_mut(self.input_place()) {
+                    codes @ CodesMut::Byte(_) => {
+                        let cut = Cut::by_rows(height, threads, threads.most(codes.len(), INPUT));
+                        hands.share(codes, height, cut, |part, _| {
+                            let (rows, CodesMut::Byte(codes)) = part.rows() else {
+                                unreachable!("parts are of the width of the whole");
+                            };
+                            let first = rows.start * width;
+                            self.input.floats_to_bytes(self.plan.level, sample, first, codes);
+                        });
+                    }
+                    mut codes => {
+                        self.input.floats(sample, |position, code| codes.narrow(position, &[code]))?;
+                    }
+                }
+                self.steps(arenas, hands, |_, _| {});
+                self.values(arenas, values);
             }
-            self.steps(scratch, |_, _| {});
-            self.values(scratch, values);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Runs `batch` 8-bit images in HWC order through the model's normalization.
@@ -43,22 +86,57 @@ impl Engine {
         batch: usize,
         out: &mut [f32],
     ) -> Result<(), RunError> {
+        self.images(None, scratch, input_hwc, batch, out)
+    }
+
+    /// As [`Engine::run_u8`], each image on several threads.
+    pub fn run_u8_on(
+        &self,
+        pool: &dyn Pool,
+        scratch: &mut Scratch,
+        input_hwc: &[u8],
+        batch: usize,
+        out: &mut [f32],
+    ) -> Result<(), RunError> {
+        self.images(Some(pool), scratch, input_hwc, batch, out)
+    }
+
+    fn images(
+        &self,
+        pool: Option<&dyn Pool>,
+        scratch: &mut Scratch,
+        input_hwc: &[u8],
+        batch: usize,
+        out: &mut [f32],
+    ) -> Result<(), RunError> {
         if !self.accepts_bytes() {
             return Err(RunError::NoNormalization);
         }
         self.check_lengths(input_hwc.len(), batch, out.len())?;
-        scratch.fit(&self.plan.size);
         let (samples, outputs) = self.samples(input_hwc, out);
-        for (sample, values) in samples.zip(outputs) {
-            match scratch.codes_mut(self.input_place()) {
-                CodesMut::Byte(codes) => {
-                    self.input.bytes(sample, |position, code| codes[position] = code as u8);
-                }
-                mut codes => self.input.bytes(sample, |position, code| codes.narrow(position, &[code])),
+        self.lead(pool, scratch, |arenas, hands| {
+            let threads = self.threads(hands);
+            for (sample, values) in samples.zip(outputs) {
+                let codes = arenas.codes_mut(self.input_place());
+                let (height, row) =
+                    (self.input_shape().h as usize, codes.len() / self.input_shape().h as usize);
+                let cut = Cut::by_rows(height, threads, threads.most(codes.len(), INPUT));
+                hands.share(codes, height, cut, |part, _| {
+                    let (rows, codes) = part.rows();
+                    let sample = &sample[rows.start * row..rows.end * row];
+                    match codes {
+                        CodesMut::Byte(codes) => {
+                            self.input.bytes(sample, |position, code| codes[position] = code as u8);
+                        }
+                        mut codes => {
+                            self.input.bytes(sample, |position, code| codes.narrow(position, &[code]));
+                        }
+                    }
+                });
+                self.steps(arenas, hands, |_, _| {});
+                self.values(arenas, values);
             }
-            self.steps(scratch, |_, _| {});
-            self.values(scratch, values);
-        }
+        });
         Ok(())
     }
 
@@ -70,16 +148,62 @@ impl Engine {
         batch: usize,
         out: &mut [i32],
     ) -> Result<(), RunError> {
+        self.codes(None, scratch, input_codes, batch, out)
+    }
+
+    /// As [`Engine::run_codes`], each sample on several threads.
+    pub fn run_codes_on(
+        &self,
+        pool: &dyn Pool,
+        scratch: &mut Scratch,
+        input_codes: &[i32],
+        batch: usize,
+        out: &mut [i32],
+    ) -> Result<(), RunError> {
+        self.codes(Some(pool), scratch, input_codes, batch, out)
+    }
+
+    fn codes(
+        &self,
+        pool: Option<&dyn Pool>,
+        scratch: &mut Scratch,
+        input_codes: &[i32],
+        batch: usize,
+        out: &mut [i32],
+    ) -> Result<(), RunError> {
         self.check_lengths(input_codes.len(), batch, out.len())?;
         self.check_codes(input_codes)?;
-        scratch.fit(&self.plan.size);
         let (samples, outputs) = self.samples(input_codes, out);
-        for (sample, codes) in samples.zip(outputs) {
-            scratch.codes_mut(self.input_place()).narrow(0, sample);
-            self.steps(scratch, |_, _| {});
-            scratch.codes(self.plan.places[self.model.output.tensor.0 as usize]).widen(codes);
-        }
+        self.lead(pool, scratch, |arenas, hands| {
+            for (sample, codes) in samples.zip(outputs) {
+                arenas.codes_mut(self.input_place()).narrow(0, sample);
+                self.steps(arenas, hands, |_, _| {});
+                arenas.codes(self.plan.places[self.model.output.tensor.0 as usize]).widen(codes);
+            }
+        });
         Ok(())
+    }
+
+    fn threads(&self, hands: &Hands) -> Threads {
+        Threads { count: hands.threads(), finest: self.finest }
+    }
+
+    /// Calls `work` with the scratch's memory and the pool's threads, or the calling one alone.
+    pub(super) fn lead<R: Send>(
+        &self,
+        pool: Option<&dyn Pool>,
+        scratch: &mut Scratch,
+        work: impl FnOnce(&mut Arenas, &mut Hands) -> R + Send,
+    ) -> R {
+        let threads = pool.map_or(1, |pool| pool.threads().max(1));
+        scratch.fit(&self.plan.size, threads);
+        let Scratch { arenas, workspaces } = scratch;
+        match pool {
+            Some(pool) if threads > 1 => {
+                pool::lead(pool, &workspaces[..threads], |hands| work(arenas, hands))
+            }
+            _ => work(arenas, &mut Hands::alone(&workspaces[0])),
+        }
     }
 
     fn samples<'a, T, U>(
@@ -115,19 +239,27 @@ impl Engine {
     }
 
     /// Runs the nodes; `seen` gets every tensor that a node has written.
-    pub(super) fn steps(&self, scratch: &mut Scratch, mut seen: impl FnMut(TensorId, Codes)) {
+    pub(super) fn steps(
+        &self,
+        arenas: &mut Arenas,
+        hands: &mut Hands,
+        mut seen: impl FnMut(TensorId, Codes),
+    ) {
+        let threads = self.threads(hands);
         for (step, node) in self.plan.steps.iter().zip(&self.model.nodes) {
-            let (out, rest, workspace) = scratch.borrow(step.output);
-            perform(self.plan.level, step, rest, out, workspace);
-            seen(node.output, scratch.codes(step.output));
+            let (out, rest) = arenas.borrow(step.output);
+            hands.share(out, step.height, step.cut(threads), |part, workspace| {
+                perform(self.plan.level, step, rest, part, workspace);
+            });
+            seen(node.output, arenas.codes(step.output));
         }
     }
 
-    fn values(&self, scratch: &Scratch, values: &mut [f32]) {
+    fn values(&self, arenas: &Arenas, values: &mut [f32]) {
         let output = &self.model.output;
         let step = self.model.tensor(output.tensor).step.value();
         let convert = |code: i32| code as f32 * step;
-        match scratch.codes(self.plan.places[output.tensor.0 as usize]) {
+        match arenas.codes(self.plan.places[output.tensor.0 as usize]) {
             Codes::Unsigned(codes) => values.iter_mut().zip(codes).for_each(|(v, &c)| *v = convert(c.into())),
             Codes::Signed(codes) => {
                 values.iter_mut().zip(codes).for_each(|(v, &c)| *v = convert((c as i8).into()));
@@ -141,44 +273,60 @@ impl Engine {
     }
 }
 
-fn perform(level: Level, step: &Step, rest: Rest, mut out: CodesMut, workspace: &mut Workspace) {
+fn perform(level: Level, step: &Step, rest: Rest, part: Part, workspace: &mut Workspace) {
     let operand = |index: usize| rest.codes(step.inputs[index]);
+    if let Action::Conv(conv) = &step.action {
+        let residual = step.inputs.get(1).map(|&place| rest.codes(place));
+        return conv.run(operand(0), residual, part, workspace);
+    }
+    let row = step.output.len / step.height;
+    let (rows, mut out) = part.rows();
+    let first = rows.start;
+    // Of an operand as large as the output.
+    let operand_rows = |index: usize| operand(index).slice(first * row, rows.len() * row);
     match &step.action {
-        Action::Conv(conv) => {
-            let residual = step.inputs.get(1).map(|&place| rest.codes(place));
-            conv.run(operand(0), residual, out, workspace);
-        }
-        Action::Add(rule) => elementwise::add(level, rule, operand(0), operand(1), &mut out),
-        Action::Affine(rule) => elementwise::affine(level, rule, operand(0), &mut out),
+        Action::Conv(_) => unreachable!("done above"),
+        Action::Add(rule) => elementwise::add(level, rule, operand_rows(0), operand_rows(1), &mut out),
+        Action::Affine(rule) => elementwise::affine(level, rule, operand_rows(0), &mut out),
         Action::MaxPool(geometry) => {
             let space = Line::bytes_mut(&mut workspace.lines);
-            pool::max(level, geometry, operand(0), &mut out, space);
+            kernels::pool::max(level, geometry, first, operand(0), &mut out, space);
         }
-        Action::AvgPool(geometry, rule) => pool::average(level, geometry, rule, operand(0), &mut out),
-        Action::Lut(table) => elementwise::lut(level, table, operand(0), &mut out),
+        Action::AvgPool(geometry, rule) => {
+            kernels::pool::average(level, geometry, rule, first, operand(0), &mut out);
+        }
+        Action::Lut(table) => elementwise::lut(level, table, operand_rows(0), &mut out),
         Action::Concat(parts) => {
-            let channels = parts.iter().sum();
-            let mut first = 0;
+            let channels: usize = parts.iter().sum();
+            let pixels = row / channels;
+            let mut channel = 0;
             for (index, &part) in parts.iter().enumerate() {
-                elementwise::place(operand(index), part, first, channels, &mut out);
-                first += part;
+                let codes = operand(index).slice(first * pixels * part, rows.len() * pixels * part);
+                elementwise::place(codes, part, channel, channels, &mut out);
+                channel += part;
             }
         }
     }
 }
 
 /// One sample with every tensor kept.
-pub(super) fn trace(engine: &Engine, scratch: &mut Scratch, input: &[i32]) -> Result<Trace, RunError> {
+pub(super) fn trace(
+    engine: &Engine,
+    pool: Option<&dyn Pool>,
+    scratch: &mut Scratch,
+    input: &[i32],
+) -> Result<Trace, RunError> {
     engine.check_lengths(input.len(), 1, engine.output_len())?;
     engine.check_codes(input)?;
-    scratch.fit(&engine.plan.size);
-    scratch.codes_mut(engine.input_place()).narrow(0, input);
     let mut codes = vec![Vec::new(); engine.model.tensors.len()];
     codes[engine.model.input.tensor.0 as usize] = input.to_vec();
-    engine.steps(scratch, |id, tensor| {
-        let mut list = vec![0; tensor.len()];
-        tensor.widen(&mut list);
-        codes[id.0 as usize] = list;
+    engine.lead(pool, scratch, |arenas, hands| {
+        arenas.codes_mut(engine.input_place()).narrow(0, input);
+        engine.steps(arenas, hands, |id, tensor| {
+            let mut list = vec![0; tensor.len()];
+            tensor.widen(&mut list);
+            codes[id.0 as usize] = list;
+        });
     });
     Ok(Trace { codes })
 }

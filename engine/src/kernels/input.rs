@@ -19,19 +19,21 @@ const LANES: usize = 16;
 const PIXELS: usize = 64;
 
 by_level! {
-    /// One sample of finite NCHW floats to NHWC bytes.
-    floats = floats_body(nchw: &[f32], channels: usize, step: f32, range: (i32, i32), out: &mut [u8])
+    /// The pixels of one sample of finite NCHW floats from `first` on to NHWC bytes, as many as `out` has.
+    floats = floats_body(
+        nchw: &[f32], channels: usize, first: usize, step: f32, range: (i32, i32), out: &mut [u8],
+    )
 }
 
 #[inline(always)]
-fn floats_body(nchw: &[f32], channels: usize, step: f32, range: (i32, i32), out: &mut [u8]) {
-    let pixels = nchw.len() / channels;
+fn floats_body(nchw: &[f32], channels: usize, first: usize, step: f32, range: (i32, i32), out: &mut [u8]) {
+    let (pixels, count) = (nchw.len() / channels, out.len() / channels);
     if channels == 1 {
-        return plane(nchw, step, range, out);
+        return plane(&nchw[first..first + count], step, range, out);
     }
     if channels == 3 {
         let mut rows = [[0u8; PIXELS]; 3];
-        let planes = [0, 1, 2].map(|channel| &nchw[channel * pixels..][..pixels]);
+        let planes = [0, 1, 2].map(|channel| &nchw[channel * pixels + first..][..count]);
         for (index, out) in out.chunks_mut(3 * PIXELS).enumerate() {
             let count = out.len() / 3;
             for (row, values) in rows.iter_mut().zip(planes) {
@@ -45,11 +47,11 @@ fn floats_body(nchw: &[f32], channels: usize, step: f32, range: (i32, i32), out:
     }
     let mut row = [0u8; PIXELS];
     for (channel, values) in nchw.chunks_exact(pixels).enumerate() {
-        for (index, values) in values.chunks(PIXELS).enumerate() {
+        for (index, values) in values[first..first + count].chunks(PIXELS).enumerate() {
             let row = &mut row[..values.len()];
             plane(values, step, range, row);
-            let first = index * PIXELS * channels + channel;
-            for (&code, out) in row.iter().zip(out[first..].iter_mut().step_by(channels)) {
+            let at = index * PIXELS * channels + channel;
+            for (&code, out) in row.iter().zip(out[at..].iter_mut().step_by(channels)) {
                 *out = code;
             }
         }
@@ -120,7 +122,7 @@ mod tests {
                         values.truncate(values.len() / channels * channels);
                         let pixels = values.len() / channels;
                         let mut out = vec![0; values.len()];
-                        floats(kernel.level(), &values, channels, step, format.range(), &mut out);
+                        floats(kernel.level(), &values, channels, 0, step, format.range(), &mut out);
                         for (index, &x) in values.iter().enumerate() {
                             let (channel, pixel) = (index / pixels, index % pixels);
                             let code = quantizer.code(x).expect("finite") as u8;

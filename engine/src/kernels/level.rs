@@ -3,7 +3,7 @@
 //! A loop is written once, in safe code, as an `#[inline(always)]` function; [`by_level!`] makes a function of it that
 //! takes a [`Level`] first and runs the version compiled for it.
 
-/// A kind of vector unit. Holding a value other than `Portable` proves that this CPU has it: kernels alone make them.
+/// A kind of vector unit. Holding a value other than `Portable` proves that this CPU has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
     /// What every CPU of the architecture has.
@@ -20,6 +20,24 @@ pub(crate) enum Level {
 }
 
 impl Level {
+    /// The best that this CPU has, VBMI aside, for work that belongs to no kernel.
+    pub(crate) fn of_cpu() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let wide = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq");
+            if wide {
+                return Level::Avx512;
+            }
+            if is_x86_feature_detected!("avx2") {
+                return Level::Avx2;
+            }
+        }
+        Level::Portable
+    }
+
     /// Whether tables of bytes are quick.
     pub(crate) fn looks_up_bytes(self) -> bool {
         #[cfg(target_arch = "x86_64")]

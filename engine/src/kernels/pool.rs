@@ -1,5 +1,7 @@
 //! Pools over NHWC codes: loops over taps outside, over channels inside.
 
+use std::ops::Range;
+
 use super::codes::{Codes, CodesMut};
 use super::level::{Level, by_level};
 use super::requantize::{CHUNK, Rule};
@@ -45,10 +47,10 @@ impl Geometry {
     }
 
     #[inline(always)]
-    /// Calls `pool(chunk's sums, window, …)` for every output pixel and chunk of channels.
-    fn each_chunk(&self, mut chunk: impl FnMut(usize, usize, usize, usize)) {
+    /// Calls `pool(chunk's sums, window, …)` for every output pixel of some rows and chunk of channels.
+    fn each_chunk(&self, rows: Range<usize>, mut chunk: impl FnMut(usize, usize, usize, usize)) {
         let channels = self.output.c as usize;
-        for y in 0..self.output.h as usize {
+        for y in rows {
             for x in 0..self.output.w as usize {
                 for first in (0..channels).step_by(CHUNK) {
                     chunk(y, x, first, CHUNK.min(channels - first));
@@ -67,36 +69,51 @@ pub(crate) fn max_space(geometry: &Geometry) -> usize {
     geometry.input.w as usize * geometry.input.c as usize
 }
 
-/// Largest code under each window. `space` has [`max_space`] bytes.
-pub(crate) fn max(level: Level, geometry: &Geometry, x: Codes, out: &mut CodesMut, space: &mut [u8]) {
+/// Largest code under each window, for the rows of output pixels from `first` on that `out` has. `space` has
+/// [`max_space`] bytes.
+pub(crate) fn max(
+    level: Level,
+    geometry: &Geometry,
+    first: usize,
+    x: Codes,
+    out: &mut CodesMut,
+    space: &mut [u8],
+) {
     match (x, out) {
-        (Codes::Unsigned(codes), CodesMut::Byte(out)) => max_unsigned(level, geometry, codes, out, space),
-        (Codes::Signed(codes), CodesMut::Byte(out)) => max_signed(level, geometry, codes, out, space),
+        (Codes::Unsigned(codes), CodesMut::Byte(out)) => {
+            max_unsigned(level, geometry, first, codes, out, space);
+        }
+        (Codes::Signed(codes), CodesMut::Byte(out)) => max_signed(level, geometry, first, codes, out, space),
         _ => unreachable!("the check lets only codes of at most 8 bits be pooled"),
     }
 }
 
 by_level! {
-    max_unsigned = max_unsigned_body(geometry: &Geometry, x: &[u8], out: &mut [u8], space: &mut [u8])
+    max_unsigned = max_unsigned_body(
+        geometry: &Geometry, first: usize, x: &[u8], out: &mut [u8], space: &mut [u8],
+    )
 }
 by_level! {
-    max_signed = max_signed_body(geometry: &Geometry, x: &[u8], out: &mut [u8], space: &mut [u8])
+    max_signed = max_signed_body(
+        geometry: &Geometry, first: usize, x: &[u8], out: &mut [u8], space: &mut [u8],
+    )
 }
 
 #[inline(always)]
-fn max_unsigned_body(geometry: &Geometry, x: &[u8], out: &mut [u8], space: &mut [u8]) {
-    max_bytes(geometry, x, out, space, u8::max);
+fn max_unsigned_body(geometry: &Geometry, first: usize, x: &[u8], out: &mut [u8], space: &mut [u8]) {
+    max_bytes(geometry, first, x, out, space, u8::max);
 }
 
 #[inline(always)]
-fn max_signed_body(geometry: &Geometry, x: &[u8], out: &mut [u8], space: &mut [u8]) {
-    max_bytes(geometry, x, out, space, |a, b| (a as i8).max(b as i8) as u8);
+fn max_signed_body(geometry: &Geometry, first: usize, x: &[u8], out: &mut [u8], space: &mut [u8]) {
+    max_bytes(geometry, first, x, out, space, |a, b| (a as i8).max(b as i8) as u8);
 }
 
 /// Over columns of each band of rows first, then along the rows.
 #[inline(always)]
 fn max_bytes(
     geometry: &Geometry,
+    first: usize,
     x: &[u8],
     out: &mut [u8],
     space: &mut [u8],
@@ -110,8 +127,8 @@ fn max_bytes(
     };
     let space = &mut space[..line];
     for (y, out) in out.chunks_exact_mut(geometry.output.w as usize * channels).enumerate() {
-        let (first, rows) = geometry.taps(0, y);
-        let row = |index: usize| &x[(first + index * down) * line..][..line];
+        let (top, rows) = geometry.taps(0, first + y);
+        let row = |index: usize| &x[(top + index * down) * line..][..line];
         let band = if rows > 1 {
             space.copy_from_slice(row(0));
             (1..rows).for_each(|index| raise(space, row(index)));
@@ -120,24 +137,25 @@ fn max_bytes(
             row(0)
         };
         for (x, out) in out.chunks_exact_mut(channels).enumerate() {
-            let (first, columns) = geometry.taps(1, x);
-            out.copy_from_slice(&band[first * channels..][..channels]);
+            let (left, columns) = geometry.taps(1, x);
+            out.copy_from_slice(&band[left * channels..][..channels]);
             for column in 1..columns {
-                raise(out, &band[(first + column * right) * channels..][..channels]);
+                raise(out, &band[(left + column * right) * channels..][..channels]);
             }
         }
     }
 }
 
 by_level! {
-    /// Sum under each window, requantized.
-    average = average_body(geometry: &Geometry, rule: &Rule, x: Codes, out: &mut CodesMut)
+    /// Sum under each window, requantized, for the rows of output pixels from `top` on that `out` has.
+    average = average_body(geometry: &Geometry, rule: &Rule, top: usize, x: Codes, out: &mut CodesMut)
 }
 
 #[inline(always)]
-fn average_body(geometry: &Geometry, rule: &Rule, x: Codes, out: &mut CodesMut) {
+fn average_body(geometry: &Geometry, rule: &Rule, top: usize, x: Codes, out: &mut CodesMut) {
     let (mut sums, mut row) = ([0i32; CHUNK], [0i32; CHUNK]);
-    geometry.each_chunk(|y, column, first, len| {
+    let rows = out.len() / (geometry.output.w as usize * geometry.output.c as usize);
+    geometry.each_chunk(top..top + rows, |y, column, first, len| {
         let (sums, row) = (&mut sums[..len], &mut row[..len]);
         sums.fill(0);
         geometry.each_tap(y, column, |at| {
@@ -145,6 +163,6 @@ fn average_body(geometry: &Geometry, rule: &Rule, x: Codes, out: &mut CodesMut) 
             sums.iter_mut().zip(&*row).for_each(|(sum, &code)| *sum += code);
         });
         rule.apply(first, sums, None);
-        out.narrow(geometry.start(y, column, first), sums);
+        out.narrow(geometry.start(y - top, column, first), sums);
     });
 }

@@ -1,6 +1,7 @@
 //! Kernels for x86-64: one file a kind of matrix kernel, and what they share.
 //!
-//! [`source`] lays the input out, [`panels`] the weights, [`finish`] the numbers of the epilogue; [`direct`] drives them.
+//! [`source`] lays the input out, [`panels`] the weights (by [`transpose`]), [`finish`] the numbers of the epilogue;
+//! [`direct`] drives them.
 
 pub(crate) mod amx;
 pub(crate) mod avx2;
@@ -10,3 +11,4 @@ mod finish;
 pub(crate) mod lookup;
 pub(crate) mod panels;
 mod source;
+mod transpose;

@@ -143,7 +143,7 @@ impl Builder {
             digits(&mut tables.iter().copied())
         } as u8;
         let exponents = (0..filters).map(|_| self.rng.code(-12, 0)).collect();
-        Weights { bits, terms, codes, tables, exponents }
+        Weights { bits, terms, codes: codes.into(), tables, exponents }
     }
 
     fn level(&mut self, extreme: bool) -> i8 {

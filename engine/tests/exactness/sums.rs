@@ -54,11 +54,12 @@ fn layer(shape: Shape, format: Format, case: &ConvCase, magnitude: i8, signs: Si
         table.fill(0);
         table[..2].copy_from_slice(&[magnitude, -magnitude]);
     }
-    for (position, code) in conv.weights.codes.iter_mut().enumerate() {
+    let code = |position: usize| {
         let negative = signs.is_negative(position / per_filter, position % per_filter, channels);
         let level = if negative { -magnitude } else { magnitude };
-        *code = if bits == 8 { level as u8 } else { u8::from(negative) };
-    }
+        if bits == 8 { level as u8 } else { u8::from(negative) }
+    };
+    conv.weights.codes = (0..conv.weights.codes.len()).map(code).collect::<Vec<u8>>().into();
     conv.weights.terms = 4;
     let bound = per_filter as u32 * u32::from(magnitude.unsigned_abs()) * lo.unsigned_abs().max(hi as u32);
     conv.bounds.fill(bound);
@@ -121,7 +122,9 @@ fn one_level_that_is_off_by_one_is_noticed_wherever_it_stands() {
     for at in (0..540).step_by(7) {
         let mut other = model.clone();
         if let Op::Conv(conv) = &mut other.nodes[0].op {
-            conv.weights.codes[at] = (conv.weights.codes[at] as i8 + 1) as u8;
+            let mut codes = conv.weights.codes.to_vec();
+            codes[at] = (codes[at] as i8 + 1) as u8;
+            conv.weights.codes = codes.into();
             let grown = 2 * i64::from(at % 180 % 2 == 0) - 1;
             conv.bounds[at / 180] = (i64::from(conv.bounds[at / 180]) + 63 * grown) as u32;
         }

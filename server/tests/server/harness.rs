@@ -300,7 +300,8 @@ impl Harness {
 /// An artifact's bytes.
 pub(crate) fn artifact(model: &Model) -> Vec<u8> {
     let certificate = Certificate::make(model, vec![GoldenInput::Seed(7)]).unwrap();
-    Artifact { model: model.clone(), provenance: Provenance::default(), certificate }.to_bytes().unwrap()
+    let model = model.clone().try_into().unwrap();
+    Artifact { model, provenance: Provenance::default(), certificate }.to_bytes().unwrap()
 }
 
 /// Sample `index` of a series of NCHW floats.

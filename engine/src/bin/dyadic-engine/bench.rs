@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use dyadic_engine::certificate::GoldenInput;
 use dyadic_engine::engine::Samples;
-use dyadic_engine::{Engine, Scratch};
+use dyadic_engine::{Engine, RunError, Scratch, Team};
 use serde_json::json;
 
 use crate::Common;
@@ -17,7 +17,7 @@ use crate::failure::Failure;
 pub(crate) struct Arguments {
     #[command(flatten)]
     common: Common,
-    /// Threads that share a batch.
+    /// Threads that share a batch: image by image where there are enough of them, else each layer of each image.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
     /// Samples in a batch.
@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     /// How long to measure, after a warm-up of a fifth of it.
     #[arg(long, default_value_t = 2.0, value_parser = positive)]
     seconds: f64,
-    /// Shows where the time goes, node by node, on one thread, and the machine's peak, measured now.
+    /// Shows where the time goes, node by node, on that many threads, and one thread's peak, measured now.
     #[arg(long)]
     explain: bool,
 }
@@ -35,6 +35,38 @@ fn positive(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if seconds > 0.0 && seconds <= 3600.0 => Ok(seconds),
         _ => Err("a number of seconds above 0 and up to 3600 is needed".to_owned()),
+    }
+}
+
+/// What is split over the threads.
+enum Runner {
+    /// Batches: an image a thread.
+    Images(Vec<Scratch>),
+    /// Layers: one image after the other.
+    Layers(Team, Box<Scratch>),
+}
+
+impl Runner {
+    fn new(engine: &Engine, threads: usize, batch: usize) -> Self {
+        if threads > 1 && batch < threads {
+            return Runner::Layers(Team::new(threads), Box::new(engine.scratch_for(threads)));
+        }
+        Runner::Images((0..threads).map(|_| engine.scratch()).collect())
+    }
+
+    /// For programs.
+    fn name(&self) -> &'static str {
+        match self {
+            Runner::Images(_) => "images",
+            Runner::Layers(..) => "layers",
+        }
+    }
+
+    fn run(&mut self, engine: &Engine, input: &[f32], batch: usize, out: &mut [f32]) -> Result<(), RunError> {
+        match self {
+            Runner::Images(scratches) => engine.run_batch(scratches, Samples::Floats(input), batch, out),
+            Runner::Layers(team, scratch) => engine.run_f32_on(team, scratch, input, batch, out),
+        }
     }
 }
 
@@ -51,13 +83,13 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<(), Failure> {
     let input = input(&engine, batch);
     let mut out = vec![0.0; batch * engine.output_len()];
     let start = Instant::now();
-    let mut scratches: Vec<Scratch> = (0..arguments.threads).map(|_| engine.scratch()).collect();
+    let mut runner = Runner::new(&engine, arguments.threads.into(), batch);
     let resident_loaded = resident_bytes();
-    engine.run_batch(&mut scratches, Samples::Floats(&input), batch, &mut out)?;
+    runner.run(&engine, &input, batch, &mut out)?;
     let first = start.elapsed();
     let mut round = || -> Result<Duration, Failure> {
         let start = Instant::now();
-        engine.run_batch(&mut scratches, Samples::Floats(&input), batch, &mut out)?;
+        runner.run(&engine, &input, batch, &mut out)?;
         Ok(start.elapsed())
     };
     let length = Duration::from_secs_f64(arguments.seconds);
@@ -72,7 +104,7 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.common.json {
         let report = json!({
             "name": engine.model().name, "kernel": engine.kernel_name(), "threads": arguments.threads,
-            "batch": batch, "rounds": times.len(), "min_ms": least, "median_ms": median,
+            "split": runner.name(), "batch": batch, "rounds": times.len(), "min_ms": least, "median_ms": median,
             "samples_per_second": rate, "macs": macs, "load_ms": ms(load), "load_to_first_ms": ms(load + first),
             "rss_before_bytes": resident_before, "rss_after_load_bytes": resident_loaded,
             "rss_after_runs_bytes": resident_bytes(), "peak_gmacs": engine.peak(),
@@ -81,12 +113,17 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<(), Failure> {
     } else {
         let name = &engine.model().name;
         let (kernel, rounds) = (engine.kernel_name(), times.len());
-        writeln!(stdout, "{name}, kernel {kernel}, batch {batch}, threads {}", arguments.threads)?;
+        writeln!(
+            stdout,
+            "{name}, kernel {kernel}, batch {batch}, threads {} by {}",
+            arguments.threads,
+            runner.name()
+        )?;
         writeln!(stdout, "min_ms     {least:.4}\nmedian_ms  {median:.4}   ({rounds} rounds)")?;
         writeln!(stdout, "{rate:.1} samples/s, {:.2} GMAC/s", rate * macs as f64 * 1e-9)?;
         writeln!(stdout, "load {:.2} ms, first run {:.2} ms", ms(load), ms(first))?;
         if arguments.explain {
-            explain::print(&engine, &mut stdout)?;
+            explain::print(&engine, arguments.threads.into(), &mut stdout)?;
         }
     }
     Ok(())

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use dyadic_engine::Engine;
 use dyadic_engine::certificate::GoldenInput;
+use dyadic_engine::{Engine, Team};
 
 use crate::failure::Failure;
 use crate::table::{Side, Table, thousands};
@@ -12,9 +12,11 @@ use crate::table::{Side, Table, thousands};
 const ROUNDS: usize = 101;
 
 /// Prints the table.
-pub(crate) fn print(engine: &Engine, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) fn print(engine: &Engine, threads: usize, out: &mut impl Write) -> Result<(), Failure> {
     let codes = GoldenInput::Seed(0).codes(engine.model());
-    let steps = engine.profile(&mut engine.scratch(), &codes, ROUNDS)?;
+    let team = Team::new(threads);
+    let steps = engine.profile_on(&team, &mut engine.scratch_for(threads), &codes, ROUNDS)?;
+    drop(team);
     let summary = engine.model().summary();
     let mut table = Table::new(&[
         ("node", Side::Left),

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use dyadic_engine::certificate::Certificate;
+use dyadic_engine::engine::Options;
 use dyadic_engine::{Artifact, Engine};
 
 use failure::Failure;
@@ -60,16 +61,14 @@ struct Common {
 impl Common {
     fn load(&self) -> Result<(Artifact, usize), Failure> {
         let bytes = std::fs::read(&self.artifact).map_err(|error| Failure::file(&self.artifact, error))?;
-        Ok((Artifact::from_bytes(&bytes)?, bytes.len()))
+        let size = bytes.len();
+        Ok((Artifact::from_vec(bytes)?, size))
     }
 
     fn engine(&self) -> Result<(Certificate, Engine), Failure> {
         let (Artifact { model, certificate, .. }, _) = self.load()?;
-        let engine = match &self.kernel {
-            None => Engine::new(model)?,
-            Some(name) => Engine::on_kernel(model, name)?,
-        };
-        Ok((certificate, engine))
+        let options = Options { kernel: self.kernel.as_deref(), ..Options::default() };
+        Ok((certificate, options.build(model)?))
     }
 }
 

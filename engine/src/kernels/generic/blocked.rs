@@ -6,12 +6,16 @@
 use super::dot::{self, BLOCK, LANES};
 use super::padded::Padded;
 use super::panels::Panels;
-use crate::kernels::codes::{Codes, CodesMut};
+use crate::kernels::codes::Codes;
+use crate::kernels::part::{Cut, Part, Threads};
 use crate::kernels::requantize::Finish;
 use crate::kernels::{ConvLayer, PreparedConv, Workspace, WorkspaceSize};
 
 /// Output pixels whose sums are kept before they are finished.
 const PIXELS: usize = 32;
+
+/// Fewest multiply-accumulates for a part.
+const PART: usize = 32 * 1024;
 
 /// A convolution in panels.
 pub(super) struct Blocked {
@@ -21,6 +25,7 @@ pub(super) struct Blocked {
     panels: Panels,
     patch: Patch,
     finish: Finish,
+    macs: usize,
 }
 
 /// How a patch of the padded input is read.
@@ -59,6 +64,7 @@ impl Blocked {
             panels: Panels::new(&conv.weights, groups, layer.output.c as usize / groups, length),
             patch,
             finish: Finish::new(&conv.epilogue),
+            macs: layer.macs(),
         }
     }
 
@@ -124,18 +130,26 @@ impl PreparedConv for Blocked {
         WorkspaceSize { words: self.padded.len() + patches, sums: PIXELS * self.filters, lines: 0 }
     }
 
-    fn run(&self, x: Codes, residual: Option<Codes>, mut out: CodesMut, workspace: &mut Workspace) {
+    fn cut(&self, threads: Threads) -> Cut {
+        Cut::by_rows(self.padded.height(), threads, threads.most(self.macs, PART))
+    }
+
+    fn run(&self, x: Codes, residual: Option<Codes>, part: Part, workspace: &mut Workspace) {
+        let (rows, mut out) = part.rows();
         let (padded, patches) = workspace.words.split_at_mut(self.padded.len());
-        self.padded.fill(x, padded);
-        let (filters, pixels) = (self.filters, self.padded.pixels());
-        for first in (0..pixels).step_by(PIXELS) {
-            let count = PIXELS.min(pixels - first);
+        self.padded.fill(x, &rows, padded);
+        let (filters, width) = (self.filters, self.padded.width());
+        let pixels = rows.start * width..rows.end * width;
+        let residual = residual.map(|codes| codes.slice(pixels.start * filters, pixels.len() * filters));
+        for first in pixels.clone().step_by(PIXELS) {
+            let count = PIXELS.min(pixels.end - first);
             let sums = &mut workspace.sums[..count * filters];
             for group in 0..self.groups {
                 self.sums(padded, patches, group, [first, count], sums);
             }
             for (pixel, row) in sums.chunks_exact_mut(filters).enumerate() {
-                self.finish.finish(0, row, residual, (first + pixel) * filters, &mut out);
+                let start = (first - pixels.start + pixel) * filters;
+                self.finish.finish(0, row, residual, start, &mut out);
             }
         }
     }

@@ -3,12 +3,16 @@
 use wide::{i16x8, i32x8};
 
 use super::padded::Padded;
-use crate::kernels::codes::{Codes, CodesMut};
+use crate::kernels::codes::Codes;
+use crate::kernels::part::{Cut, Part, Threads};
 use crate::kernels::requantize::Finish;
 use crate::kernels::{ConvLayer, PreparedConv, Workspace, WorkspaceSize};
 
 /// Channels of a vector.
 const LANES: usize = 8;
+
+/// Fewest codes for a part.
+const PART: usize = 4 * 1024;
 
 /// A depthwise convolution with its weights by tap.
 pub(super) struct Depthwise {
@@ -72,17 +76,26 @@ impl PreparedConv for Depthwise {
         WorkspaceSize { words: self.padded.len() + LANES, sums: self.padded.channels() + LANES, lines: 0 }
     }
 
-    fn run(&self, x: Codes, residual: Option<Codes>, mut out: CodesMut, workspace: &mut Workspace) {
+    fn cut(&self, threads: Threads) -> Cut {
+        let (height, codes) = (self.padded.height(), self.padded.width() * self.padded.channels());
+        Cut::by_rows(height, threads, threads.most(height * codes, PART))
+    }
+
+    fn run(&self, x: Codes, residual: Option<Codes>, part: Part, workspace: &mut Workspace) {
         let channels = self.padded.channels();
         let padded = &mut workspace.words[..self.padded.len() + LANES];
-        self.padded.fill(x, padded);
-        for pixel in 0..self.padded.pixels() {
+        let (rows, mut out) = part.rows();
+        self.padded.fill(x, &rows, padded);
+        let width = self.padded.width();
+        let pixels = rows.start * width..rows.end * width;
+        let residual = residual.map(|codes| codes.slice(pixels.start * channels, pixels.len() * channels));
+        for pixel in pixels.clone() {
             let origin = self.padded.origin(pixel);
             for first in (0..channels).step_by(LANES) {
                 workspace.sums[first..first + LANES].copy_from_slice(&self.sums(padded, origin, first));
             }
             let row = &mut workspace.sums[..channels];
-            self.finish.finish(0, row, residual, pixel * channels, &mut out);
+            self.finish.finish(0, row, residual, (pixel - pixels.start) * channels, &mut out);
         }
     }
 }

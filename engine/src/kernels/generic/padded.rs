@@ -1,5 +1,7 @@
 //! The input of a convolution in 16-bit words, in the middle of its padding's zeros.
 
+use std::ops::Range;
+
 use crate::kernels::ConvLayer;
 use crate::kernels::codes::Codes;
 use crate::model::{Shape, Window};
@@ -34,23 +36,34 @@ impl Padded {
         self.input.c as usize
     }
 
-    /// Output pixels.
-    pub(super) fn pixels(&self) -> usize {
-        self.output.h as usize * self.output.w as usize
+    /// Rows of output pixels.
+    pub(super) fn height(&self) -> usize {
+        self.output.h as usize
     }
 
-    /// Copies the input into the middle of zeros; `padded` has the full length.
-    pub(super) fn fill(&self, x: Codes, padded: &mut [i16]) {
-        let (row, rows) = (self.input.w as usize * self.channels(), self.input.h as usize);
-        let left = self.window.padding[1] as usize * self.channels();
-        let top = self.window.padding[0] as usize;
-        padded[..top * self.line].fill(0);
-        padded[(top + rows) * self.line..].fill(0);
-        let middle = &mut padded[top * self.line..(top + rows) * self.line];
-        for (y, target) in middle.chunks_exact_mut(self.line).enumerate() {
-            target[..left].fill(0);
-            target[left + row..].fill(0);
-            x.slice(y * row, row).widen_to_words(&mut target[left..left + row]);
+    /// Output pixels of a row.
+    pub(super) fn width(&self) -> usize {
+        self.output.w as usize
+    }
+
+    /// Copies what `rows` of output pixels need of the input into the middle of zeros; `padded` has the full length.
+    pub(super) fn fill(&self, x: Codes, rows: &Range<usize>, padded: &mut [i16]) {
+        let row = self.input.w as usize * self.channels();
+        let [top, left, ..] = self.window.padding.map(|side| side as usize);
+        let left = left * self.channels();
+        let down = self.window.stride[0] as usize;
+        let reach = (self.window.kernel[0] as usize - 1) * self.window.dilation[0] as usize + 1;
+        let lines = rows.start * down..rows.end.saturating_sub(1) * down + reach;
+        let targets = padded[lines.start * self.line..].chunks_mut(self.line);
+        for (line, target) in lines.zip(targets) {
+            match line.checked_sub(top).filter(|&y| y < self.input.h as usize) {
+                None => target.fill(0),
+                Some(y) => {
+                    target[..left].fill(0);
+                    target[left + row..].fill(0);
+                    x.slice(y * row, row).widen_to_words(&mut target[left..left + row]);
+                }
+            }
         }
     }
 

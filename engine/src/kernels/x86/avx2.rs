@@ -54,7 +54,7 @@ impl Kernel for Avx2 {
         }
         let weights = &layer.conv.weights;
         let largest = if weights.bits == 8 {
-            weights.codes.iter().map(|&code| (code as i8).unsigned_abs()).max()
+            weights.codes.iter().map(|code| (code as i8).unsigned_abs()).max()
         } else {
             weights.tables.iter().map(|level| level.unsigned_abs()).max()
         };

@@ -148,31 +148,41 @@ fn unpack(packed: &[Line], table: &Line, steps: &mut [Line]) {
 #[repr(C, align(64))]
 struct Sums([i32; TILE[0] * 2 * FILTERS]);
 
+/// A tile of a segment.
+#[derive(Clone, Copy)]
+struct Tile {
+    /// The first pixel of the segment.
+    first: usize,
+    /// The segment's first output pixel.
+    pixel: usize,
+    /// Whether sums become codes without leaving their registers.
+    quick: bool,
+}
+
 /// One segment, whose first output pixel is `pixel`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 unsafe fn multiply<const V: usize>(task: &Task, input: *const u8, pixel: usize) {
     let pixels = task.segments.pixels;
     let tiles = pixels.div_ceil(TILE[V - 1]);
-    let mut sums = Sums([0; TILE[0] * 2 * FILTERS]);
+    let quick = finish::is_quick(task);
     for tile in 0..tiles {
         // Tiles of nearly equal size.
         let (first, end) = (pixels * tile / tiles, pixels * (tile + 1) / tiles);
         // SAFETY: the caller's promise.
         unsafe {
             let start = input.add(first * task.pixel_step);
-            dispatch::<V>(end - first, task, start, sums.0.as_mut_ptr());
-            finish(task, sums.0.as_ptr(), first, end - first, pixel);
+            dispatch::<V>(end - first, task, start, Tile { first, pixel, quick });
         }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn dispatch<const V: usize>(pixels: usize, task: &Task, input: *const u8, sums: *mut i32) {
+unsafe fn dispatch<const V: usize>(pixels: usize, task: &Task, input: *const u8, at: Tile) {
     macro_rules! tiles {
         ($($p:literal)*) => {
             match pixels {
                 // SAFETY: the caller's promise.
-                $($p if $p <= TILE[V - 1] => unsafe { tile::<$p, V>(task, input, sums) },)*
+                $($p if $p <= TILE[V - 1] => unsafe { tile::<$p, V>(task, input, at) },)*
                 _ => unreachable!("no tile is larger"),
             }
         };
@@ -180,12 +190,82 @@ unsafe fn dispatch<const V: usize>(pixels: usize, task: &Task, input: *const u8,
     tiles!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
 }
 
-/// Sums of `P` pixels by `V` panels.
+/// Adds the products of four codes, at any address, by one step of `V` panels. Written out, so that the codes are in a
+/// register for these products only: left alone, the compiler loads those of many pixels first, and then lacks registers
+/// for the sums.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn dot<const V: usize>(codes: *const u8, step: &[__m512i; V], sums: &mut [__m512i; V]) {
+    // SAFETY: `codes` has four bytes.
+    unsafe {
+        match V {
+            1 => std::arch::asm!(
+                "vpbroadcastd zmm31, dword ptr [{at}]",
+                "vpdpbusd {sum0}, zmm31, {step0}",
+                at = in(reg) codes,
+                out("zmm31") _,
+                sum0 = inout(zmm_reg) sums[0],
+                step0 = in(zmm_reg) step[0],
+                options(pure, readonly, nostack, preserves_flags),
+            ),
+            2 => std::arch::asm!(
+                "vpbroadcastd zmm31, dword ptr [{at}]",
+                "vpdpbusd {sum0}, zmm31, {step0}",
+                "vpdpbusd {sum1}, zmm31, {step1}",
+                at = in(reg) codes,
+                out("zmm31") _,
+                sum0 = inout(zmm_reg) sums[0],
+                step0 = in(zmm_reg) step[0],
+                sum1 = inout(zmm_reg) sums[1],
+                step1 = in(zmm_reg) step[1],
+                options(pure, readonly, nostack, preserves_flags),
+            ),
+            3 => std::arch::asm!(
+                "vpbroadcastd zmm31, dword ptr [{at}]",
+                "vpdpbusd {sum0}, zmm31, {step0}",
+                "vpdpbusd {sum1}, zmm31, {step1}",
+                "vpdpbusd {sum2}, zmm31, {step2}",
+                at = in(reg) codes,
+                out("zmm31") _,
+                sum0 = inout(zmm_reg) sums[0],
+                step0 = in(zmm_reg) step[0],
+                sum1 = inout(zmm_reg) sums[1],
+                step1 = in(zmm_reg) step[1],
+                sum2 = inout(zmm_reg) sums[2],
+                step2 = in(zmm_reg) step[2],
+                options(pure, readonly, nostack, preserves_flags),
+            ),
+            _ => std::arch::asm!(
+                "vpbroadcastd zmm31, dword ptr [{at}]",
+                "vpdpbusd {sum0}, zmm31, {step0}",
+                "vpdpbusd {sum1}, zmm31, {step1}",
+                "vpdpbusd {sum2}, zmm31, {step2}",
+                "vpdpbusd {sum3}, zmm31, {step3}",
+                at = in(reg) codes,
+                out("zmm31") _,
+                sum0 = inout(zmm_reg) sums[0],
+                step0 = in(zmm_reg) step[0],
+                sum1 = inout(zmm_reg) sums[1],
+                step1 = in(zmm_reg) step[1],
+                sum2 = inout(zmm_reg) sums[2],
+                step2 = in(zmm_reg) step[2],
+                sum3 = inout(zmm_reg) sums[3],
+                step3 = in(zmm_reg) step[3],
+                options(pure, readonly, nostack, preserves_flags),
+            ),
+        }
+    }
+}
+
+/// `P` pixels by `V` panels.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn tile<const P: usize, const V: usize>(task: &Task, input: *const u8, sums: *mut i32) {
+unsafe fn tile<const P: usize, const V: usize>(task: &Task, input: *const u8, at: Tile) {
     // SAFETY: the caller's promise: `input` has the pieces of all pixels, the panels have as many steps.
     unsafe {
         let mut acc = [[_mm512_setzero_si512(); V]; P];
+        if at.quick {
+            acc = [finish::offsets(task); P];
+        }
         let panel = task.pieces.len();
         let mut weights = task.panels.as_ptr().cast::<__m512i>();
         for &offset in task.pieces {
@@ -193,18 +273,20 @@ unsafe fn tile<const P: usize, const V: usize>(task: &Task, input: *const u8, su
             weights = weights.add(1);
             let start = input.add(offset);
             for (p, sums) in acc.iter_mut().enumerate() {
-                let codes = start.add(p * task.pixel_step).cast::<i32>().read_unaligned();
-                let codes = _mm512_set1_epi32(codes);
-                for (sum, step) in sums.iter_mut().zip(step) {
-                    *sum = _mm512_dpbusd_epi32(*sum, codes, step);
-                }
+                dot(start.add(p * task.pixel_step), &step, sums);
             }
         }
+        if at.quick {
+            finish::quick(task, acc, at.pixel + at.first);
+            return;
+        }
+        let mut sums = Sums([0; TILE[0] * 2 * FILTERS]);
         // By reference, row by row: an iterator that takes the array by value moves it through memory.
         for (p, row) in acc.iter().enumerate() {
             for (v, sum) in row.iter().enumerate() {
-                _mm512_store_si512(sums.add((p * V + v) * FILTERS).cast(), *sum);
+                _mm512_store_si512(sums.0[(p * V + v) * FILTERS..].as_mut_ptr().cast(), *sum);
             }
         }
+        finish(task, sums.0.as_ptr(), at.first, P, at.pixel);
     }
 }

@@ -4,7 +4,9 @@
 use super::finish::{Finish, Residual, Target};
 use super::panels::{Line, Panels};
 use super::source::{Demands, Segments, Source};
-use crate::kernels::codes::{Codes, CodesMut};
+use crate::kernels::codes::Codes;
+use crate::kernels::levels;
+use crate::kernels::part::{Cut, Part, Pieces, Threads};
 use crate::kernels::{ConvLayer, PreparedConv, Workspace, WorkspaceSize};
 
 /// A kind of matrix kernel. Holding a value proves that this CPU has it.
@@ -80,12 +82,19 @@ pub(super) struct Direct<M> {
     rows: usize,
     /// Parts of these that are done one after the other, each by all filters.
     strips: usize,
+    macs: usize,
 }
 
 /// Bytes of output codes of a strip: about half of a first cache.
 const STRIP: usize = 32 * 1024;
 /// Panels of more bytes than this are taken one after the other, each by all pixels.
 const PANELS: usize = 256 * 1024;
+/// Fewest multiply-accumulates for a part.
+pub(super) const PART: usize = 256 * 1024;
+/// Bytes of weights that are worth a part too: for one pixel, reading them takes longer than multiplying.
+const READ: usize = 64 * 1024;
+/// Share of the threads' time that makes a cut good.
+const GOOD: f64 = 0.9;
 
 impl<M: Matrix> Direct<M> {
     /// Packs a layer.
@@ -125,14 +134,12 @@ impl<M: Matrix> Direct<M> {
         let rows = layer.output.h as usize;
         // A strip's pixels should fill some tiles.
         let most = rows * layer.output.w as usize / (8 * M::DEMANDS.pixels);
-        let strips = if panels.is_packed() || panels.bytes() > PANELS {
-            1
-        } else {
-            (layer.output.len() / STRIP).min(most).clamp(1, rows)
-        };
+        let strips =
+            if is_large(&panels) { 1 } else { (layer.output.len() / STRIP).min(most).clamp(1, rows) };
         Direct {
             rows,
             strips,
+            macs: layer.macs(),
             matrix: matrix.fit(&panels, &pieces),
             pieces,
             groups,
@@ -148,14 +155,14 @@ impl<M: Matrix> Direct<M> {
     }
 }
 
+/// Whether panels are to be read once only.
+fn is_large(panels: &Panels) -> bool {
+    panels.is_packed() || panels.bytes() > PANELS
+}
+
 /// `−128 · Σ level` of each filter.
 pub(super) fn offsets(layer: &ConvLayer) -> Vec<i32> {
-    let filters = layer.output.c as usize;
-    let per_filter = layer.conv.weights.codes.len() / filters;
-    let sum = |filter: usize| -> i32 {
-        (0..per_filter).map(|index| layer.conv.weights.level(filter, index, per_filter)).sum()
-    };
-    (0..filters).map(|filter| -128 * sum(filter)).collect()
+    levels::sums(&layer.conv.weights, layer.output.c as usize).into_iter().map(|sum| -128 * sum).collect()
 }
 
 impl<M: Matrix> PreparedConv for Direct<M> {
@@ -172,24 +179,53 @@ impl<M: Matrix> PreparedConv for Direct<M> {
         WorkspaceSize { lines, ..WorkspaceSize::default() }
     }
 
-    fn run(&self, x: Codes, residual: Option<Codes>, mut out: CodesMut, workspace: &mut Workspace) {
+    fn cut(&self, threads: Threads) -> Cut {
+        let most = threads.most(self.macs, PART).max(threads.most(self.panels.bytes(), READ));
+        let panels = self.groups * self.panels.blocks();
+        let rows = Pieces::of(self.rows, threads, most);
+        let filters = Pieces::of(panels.div_ceil(M::panels(usize::MAX)), threads, most);
+        if threads.finest {
+            return Cut { rows: rows.count, filters: panels.min(threads.count) };
+        }
+        let by_rows = (rows, Cut { rows: rows.count, ..Cut::WHOLE });
+        let by_filters = (filters, Cut { filters: filters.count, ..Cut::WHOLE });
+        // Each thread reads its own part of large panels, or all of small ones and its own rows.
+        let large = is_large(&self.panels);
+        let (usual, other) = if large { (by_filters, by_rows) } else { (by_rows, by_filters) };
+        let good = usual.0.used >= GOOD || usual.0.used >= other.0.used;
+        let (pieces, cut) = if good { usual } else { other };
+        let wanted = threads.count.min(most);
+        if pieces.count >= wanted {
+            return cut;
+        }
+        // Neither are enough.
+        Cut { rows: rows.count, filters: panels.min(wanted.div_ceil(rows.count)) }
+    }
+
+    fn run(&self, x: Codes, residual: Option<Codes>, part: Part, workspace: &mut Workspace) {
         let (copy, space) = workspace.lines.split_at_mut(self.source.len() / 64);
-        let input = self.source.fill(x, Line::bytes_mut(copy));
-        let (residual, target) = (Residual::new(residual), Target::new(&mut out));
+        let rows = part.rows.of(self.rows);
+        let input = self.source.fill(x, &rows, Line::bytes_mut(copy));
+        let (residual, target) = (Residual::new(residual), part.target());
+        let blocks = self.panels.blocks();
+        let panels = part.filters.of(self.groups * blocks);
+        let strips = (self.strips * rows.len()).div_ceil(self.rows);
         self.matrix.begin();
         for group in 0..self.groups {
-            for strip in 0..self.strips {
-                let rows = self.rows * strip / self.strips..self.rows * (strip + 1) / self.strips;
+            let of_group = panels.start.max(group * blocks)..panels.end.min((group + 1) * blocks);
+            for strip in 0..strips {
+                let end = rows.start + rows.len() * (strip + 1) / strips;
+                let rows = rows.start + rows.len() * strip / strips..end;
                 let strip = self.source.segments().strip(rows, self.source.pixel_step());
-                let mut block = 0;
-                while block < self.panels.blocks() {
-                    let first = group * self.panels.blocks() + block;
-                    let pair = M::unpacks(&strip.segments) && block + 2 <= self.panels.blocks();
+                let mut first = of_group.start;
+                while first < of_group.end {
+                    let left = of_group.end - first;
+                    let pair = M::unpacks(&strip.segments) && left >= 2;
                     let packed = if pair { self.panels.packed(first) } else { None };
                     let (count, panels) = if packed.is_some() {
                         (2, &[][..])
                     } else {
-                        let count = M::panels(self.panels.blocks() - block);
+                        let count = M::panels(left);
                         let unpack = |packed: &[Line], table: &Line, steps: &mut [Line]| {
                             self.matrix.unpack(packed, table, steps);
                         };
@@ -210,9 +246,10 @@ impl<M: Matrix> PreparedConv for Direct<M> {
                     };
                     let from = group * self.channels + strip.input;
                     // SAFETY: `Source` has laid the segments out inside the input (or its copy, with what is read behind
-                    // it), and the output has a code for every real pixel and filter.
+                    // it), the output has a code for every real pixel and filter, and those of these rows and panels
+                    // are the part's.
                     unsafe { self.matrix.multiply(&task, input.as_ptr().add(from)) };
-                    block += count;
+                    first += count;
                 }
             }
         }

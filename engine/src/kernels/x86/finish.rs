@@ -1,6 +1,7 @@
 //! What becomes of sums, sixteen filters at a time: constants in the order in which vectors take them.
 
-use crate::kernels::codes::{Codes, CodesMut};
+use crate::kernels::codes::Codes;
+pub(super) use crate::kernels::part::Target;
 use crate::model::Epilogue;
 
 use super::panels::FILTERS;
@@ -19,6 +20,8 @@ pub(super) struct Constants {
     pub(super) shift: [i32; FILTERS],
     /// Whether no offset and no `pre` does anything.
     pub(super) plain: bool,
+    /// Whether no `pre` does anything.
+    pub(super) unshifted: bool,
 }
 
 /// The end of a layer.
@@ -43,14 +46,6 @@ pub(super) enum Residual {
     Unsigned(*const u8),
     Signed(*const i8),
     Wide(*const i16),
-}
-
-/// Where codes go.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Target {
-    Byte(*mut u8),
-    Wide(*mut i16),
-    Sum(*mut i32),
 }
 
 impl Finish {
@@ -82,7 +77,8 @@ impl Finish {
             }
         }
         for of in &mut constants {
-            of.plain = of.offset == [0; FILTERS] && of.pre == [0; FILTERS];
+            of.unshifted = of.pre == [0; FILTERS];
+            of.plain = of.unshifted && of.offset == [0; FILTERS];
         }
         Finish { constants, lo, hi, filters, of_group }
     }
@@ -104,17 +100,6 @@ impl Residual {
             Some(Codes::Signed(codes)) => Residual::Signed(codes.as_ptr().cast()),
             Some(Codes::Wide(codes)) => Residual::Wide(codes.as_ptr()),
             Some(Codes::Sum(_)) => unreachable!("the check lets no operation read sums"),
-        }
-    }
-}
-
-impl Target {
-    /// Of a tensor.
-    pub(super) fn new(codes: &mut CodesMut) -> Self {
-        match codes {
-            CodesMut::Byte(codes) => Target::Byte(codes.as_mut_ptr()),
-            CodesMut::Wide(codes) => Target::Wide(codes.as_mut_ptr()),
-            CodesMut::Sum(codes) => Target::Sum(codes.as_mut_ptr()),
         }
     }
 }

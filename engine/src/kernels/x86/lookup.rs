@@ -1,4 +1,4 @@
-//! Tables of 256 bytes, 64 look-ups at a time.
+//! Tables of 256 bytes, 64 look-ups at a time, and of sixteen, 32 at a time.
 #![expect(unsafe_code, reason = "vector instructions")]
 
 use std::arch::x86_64::*;
@@ -32,5 +32,28 @@ fn vbmi(table: &[u8; 256], codes: &[u8], out: &mut [u8]) {
         let mask = (1u64 << rest.len().min(last.len())) - 1;
         let y = look_up(_mm512_maskz_loadu_epi8(mask, rest.as_ptr().cast()));
         _mm512_mask_storeu_epi8(last.as_mut_ptr().cast(), mask, y);
+    }
+}
+
+/// `codes[i] = table[codes[i] % 16]`, for a multiple of 32 codes, as [`Level::Avx2`] and those above can; false below.
+pub(crate) fn sixteen(level: Level, table: &[u8; 16], codes: &mut [[u8; 32]]) -> bool {
+    if level == Level::Portable {
+        return false;
+    }
+    // SAFETY: the level proves that the CPU has AVX2, which comes with AVX-512.
+    unsafe { shuffle(table, codes) };
+    true
+}
+
+#[target_feature(enable = "avx2")]
+fn shuffle(table: &[u8; 16], codes: &mut [[u8; 32]]) {
+    // SAFETY: the table has sixteen bytes, and each load and store is of one array.
+    unsafe {
+        let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+        let low = _mm256_set1_epi8(15);
+        for codes in codes {
+            let bits = _mm256_and_si256(_mm256_loadu_si256(codes.as_ptr().cast()), low);
+            _mm256_storeu_si256(codes.as_mut_ptr().cast(), _mm256_shuffle_epi8(table, bits));
+        }
     }
 }

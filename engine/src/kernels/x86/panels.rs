@@ -6,7 +6,9 @@
 //! them from far memory takes longer than unpacking.
 
 use super::source::{Demands, Run};
+use super::transpose::transpose;
 pub(super) use crate::kernels::Line;
+use crate::kernels::levels;
 use crate::model::Weights;
 
 /// Filters of a panel.
@@ -28,14 +30,6 @@ pub(super) struct Panels {
     blocks: usize,
 }
 
-/// Where a filter's bytes lie in each step.
-#[derive(Debug, Clone, Copy)]
-struct Lane {
-    panel: usize,
-    /// The first of four.
-    byte: usize,
-}
-
 impl Panels {
     /// Packs `groups` groups of `filters` filters, whose patches are `runs`; the weights come in that
     /// order, or in the given one (see [`Source::order`](super::source::Source::order)). Large two-bit
@@ -55,67 +49,45 @@ impl Panels {
         let whole = runs.iter().all(|run| run.len.is_multiple_of(demands.depth.max(16)));
         let packed =
             pack && weights.bits == 2 && whole && order.is_none() && weights.codes.len() > PACKED_FROM;
+        // Unpacking may read some lines ahead.
+        let (of_panel, ahead) = if packed { (steps / 4, 12) } else { (steps, 0) };
         let mut panels = Panels {
-            // Unpacking may read some steps ahead.
-            lines: vec![
-                Line([0; STEP]);
-                if packed { groups * blocks * steps / 4 + 12 } else { groups * blocks * steps }
-            ],
-            tables: packed.then(|| vec![Line([0; STEP]); groups * blocks]),
+            lines: Vec::with_capacity(groups * blocks * of_panel + ahead),
+            tables: packed.then(|| Vec::with_capacity(groups * blocks)),
             steps,
             blocks,
         };
-        for filter in 0..groups * filters {
-            let (group, within) = (filter / filters, filter % filters);
-            let lane = Lane { panel: group * blocks + within / FILTERS, byte: within % FILTERS * 4 };
-            panels.place(weights, filter, lane, runs, order, demands);
-        }
-        panels
-    }
-
-    /// Lays one filter down as four bytes a step.
-    fn place(
-        &mut self,
-        weights: &Weights,
-        filter: usize,
-        at: Lane,
-        runs: &[Run],
-        order: Option<&[Option<usize>]>,
-        demands: Demands,
-    ) {
-        let Lane { panel, byte: lane } = at;
-        let positions = runs.iter().map(|run| run.len).sum::<usize>();
-        let per_filter = order.map_or(positions, |order| order.iter().flatten().count());
-        let codes = &weights.codes[filter * per_filter..][..per_filter];
-        let table =
-            (weights.bits < 8).then(|| &weights.tables[filter << weights.bits..][..1 << weights.bits]);
-        if let Some(tables) = &mut self.tables {
-            let levels = table.expect("packed weights have tables").iter().map(|&level| level as u8);
-            tables[panel].0[lane..lane + 4].iter_mut().zip(levels).for_each(|(t, level)| *t = level);
-            let lines = &mut self.lines[panel * self.steps / 4..][..self.steps / 4];
-            for (line, codes) in lines.iter_mut().zip(codes.as_chunks::<16>().0) {
-                for (step, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
-                    let target = &mut line.0[lane..lane + 4];
-                    target.iter_mut().zip(codes).for_each(|(t, code)| *t |= code << (2 * step));
+        let per_filter = weights.codes.len() / (groups * filters);
+        // Sixteen filters, one after the other, as they go into the steps.
+        let room = (4 * steps).next_multiple_of(STEP);
+        let mut rows = vec![0; FILTERS * room];
+        let mut levels = vec![0; if packed { 0 } else { per_filter }];
+        for first in (0..groups).flat_map(|group| (0..filters).step_by(FILTERS).map(move |f| (group, f))) {
+            let (first, count) = (first.0 * filters + first.1, FILTERS.min(filters - first.1));
+            let (rows_of_filters, missing) = rows.split_at_mut(count * room);
+            missing.fill(0);
+            for (filter, row) in (first..).zip(rows_of_filters.chunks_exact_mut(room)) {
+                if packed {
+                    weights.codes.read(filter * per_filter, &mut row[..per_filter]);
+                } else {
+                    levels::levels(weights, filter, per_filter, 0, &mut levels);
+                    place(&levels, runs, order, demands, row);
                 }
             }
-            return;
-        }
-        let level = |code: u8| table.map_or(code, |table| table[usize::from(code)] as u8);
-        let levels: Vec<u8> = match order {
-            None => codes.iter().map(|&code| level(code)).collect(),
-            Some(order) => order.iter().map(|index| index.map_or(0, |index| level(codes[index]))).collect(),
-        };
-        let mut lines = &mut self.lines[panel * self.steps..][..self.steps];
-        let mut rest = &*levels;
-        for run in runs {
-            let (levels, later_levels) = rest.split_at(run.len);
-            let (of_run, later_lines) = lines.split_at_mut(run.len.next_multiple_of(demands.depth) / 4);
-            (rest, lines) = (later_levels, later_lines);
-            for (line, levels) in of_run.iter_mut().zip(levels.chunks(4)) {
-                line.0[lane..lane + levels.len()].copy_from_slice(levels);
+            if let Some(tables) = &mut panels.tables {
+                let mut line = Line([0; STEP]);
+                let of_filters = &weights.tables[4 * first..4 * (first + count)];
+                line.0.iter_mut().zip(of_filters).for_each(|(entry, &level)| *entry = level as u8);
+                tables.push(line);
+                interleave(&rows, steps, |steps| {
+                    panels.lines.extend(steps.as_chunks().0.iter().map(pack_steps));
+                });
+            } else {
+                interleave(&rows, steps, |steps| panels.lines.extend_from_slice(steps));
             }
         }
+        panels.lines.extend((0..ahead).map(|_| Line([0; STEP])));
+        panels
     }
 
     /// Turns each weight into two, `16·h + l`: the steps of a panel have the h, as many more the l. The panels must not
@@ -185,4 +157,37 @@ impl Panels {
         }
         &space[..count * self.steps]
     }
+}
+
+/// Lays a filter's levels down as its row: run by run, each filled up to whole steps. What is not written stays zero.
+fn place(levels: &[u8], runs: &[Run], order: Option<&[Option<usize>]>, demands: Demands, row: &mut [u8]) {
+    let (mut from, mut to) = (0, 0);
+    for run in runs {
+        let target = &mut row[to..to + run.len];
+        match order {
+            None => target.copy_from_slice(&levels[from..from + run.len]),
+            Some(order) => {
+                for (target, index) in target.iter_mut().zip(&order[from..]) {
+                    *target = index.map_or(0, |index| levels[index]);
+                }
+            }
+        }
+        from += run.len;
+        to += run.len.next_multiple_of(demands.depth);
+    }
+}
+
+/// Sixteen rows as steps of four bytes of each, and what `push` makes of up to sixteen steps at a time.
+fn interleave(rows: &[u8], steps: usize, mut push: impl FnMut(&[Line])) {
+    let rows = rows.as_chunks::<STEP>().0;
+    let of_row = rows.len() / FILTERS;
+    for chunk in 0..steps.div_ceil(FILTERS) {
+        let lines = transpose(std::array::from_fn(|filter| &rows[filter * of_row + chunk]));
+        push(&lines[..FILTERS.min(steps - chunk * FILTERS)]);
+    }
+}
+
+/// Four steps of two-bit codes in one line.
+fn pack_steps([a, b, c, d]: &[Line; 4]) -> Line {
+    Line(std::array::from_fn(|byte| a.0[byte] | b.0[byte] << 2 | c.0[byte] << 4 | d.0[byte] << 6))
 }

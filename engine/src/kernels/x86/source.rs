@@ -173,8 +173,9 @@ impl Source {
         self.pixel_step
     }
 
-    /// The bytes to read: `x` itself, or its padded copy in `space`, which has [`Source::len`] bytes.
-    pub(super) fn fill<'a>(&self, x: Codes<'a>, space: &'a mut [u8]) -> &'a [u8] {
+    /// The bytes to read: `x` itself, or its padded copy in `space`, which has [`Source::len`] bytes; of it only what
+    /// `rows` of output pixels need is written.
+    pub(super) fn fill<'a>(&self, x: Codes<'a>, rows: &Range<usize>, space: &'a mut [u8]) -> &'a [u8] {
         let (Codes::Unsigned(codes) | Codes::Signed(codes)) = x else {
             unreachable!("the check lets convolutions read codes of at most 8 bits only");
         };
@@ -182,7 +183,7 @@ impl Source {
             return codes;
         }
         if self.stack > 1 {
-            self.fill_stacked(codes, space);
+            self.fill_stacked(codes, rows, space);
             return space;
         }
         let zero = if self.signed { 0x80 } else { 0 };
@@ -190,12 +191,16 @@ impl Source {
         let line = self.pitch * channels;
         let row = self.input.w as usize * channels;
         let [top, left, ..] = self.window.padding.map(|side| side as usize);
-        let (above, rest) = space.split_at_mut(top * line);
-        above.fill(zero);
-        let (middle, below) = rest.split_at_mut(self.input.h as usize * line);
-        below.fill(zero);
         let left = left * channels;
-        for (target, codes) in middle.chunks_exact_mut(line).zip(codes.chunks_exact(row)) {
+        let down = self.window.stride[0] as usize;
+        let reach = (self.window.kernel[0] as usize - 1) * self.window.dilation[0] as usize + 1;
+        let lines = rows.start * down..rows.end.saturating_sub(1) * down + reach;
+        for (index, target) in lines.clone().zip(space[lines.start * line..].chunks_exact_mut(line)) {
+            let Some(y) = index.checked_sub(top).filter(|&y| y < self.input.h as usize) else {
+                target.fill(zero);
+                continue;
+            };
+            let codes = &codes[y * row..][..row];
             let (before, target) = target.split_at_mut(left);
             let (target, after) = target.split_at_mut(row);
             // Short: a loop beats a call.
@@ -218,15 +223,17 @@ impl Source {
     }
 
     /// The copy with several rows to a line.
-    fn fill_stacked(&self, codes: &[u8], space: &mut [u8]) {
+    fn fill_stacked(&self, codes: &[u8], rows: &Range<usize>, space: &mut [u8]) {
         let (channels, stack) = (self.input.c as usize, self.stack);
         let (width, height) = (self.input.w as usize * channels, self.input.h as usize);
         let [top, left, ..] = self.window.padding.map(|side| side as usize);
         let down = self.window.stride[0] as usize;
         let line = self.pitch * channels * stack;
         let zero = if self.signed { 0x80 } else { 0 };
-        let whole = space.len() / line * line;
-        for (index, target) in space[..whole].chunks_exact_mut(line).enumerate() {
+        // A line begins where a row of output pixels does, and the last kernel rows reach some lines on.
+        let reach = self.runs.last().map_or(0, |run| run.offset.div_ceil(line)) + 1;
+        let lines = rows.start..rows.end.saturating_sub(1) + reach;
+        for (index, target) in lines.clone().zip(space[lines.start * line..].chunks_exact_mut(line)) {
             target.fill(0);
             let inside = &mut target[left * channels * stack..][..width * stack];
             for within in 0..stack {

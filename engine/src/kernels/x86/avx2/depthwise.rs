@@ -10,6 +10,7 @@ use std::ptr;
 
 use super::Avx2;
 use crate::kernels::codes::{Codes, CodesMut};
+use crate::kernels::part::{Cut, Part, Threads};
 use crate::kernels::x86::direct::offsets;
 use crate::kernels::{ConvLayer, Line, PreparedConv, Workspace, WorkspaceSize};
 use crate::model::{Epilogue, Shape, Window};
@@ -18,6 +19,8 @@ use crate::model::{Epilogue, Shape, Window};
 const CHANNELS: usize = 32;
 /// Vectors of 32-bit lanes in a block.
 const VECTORS: usize = 4;
+/// Fewest codes for a part.
+const PART: usize = 16 * 1024;
 /// Most taps of a window.
 const TAPS: usize = 64;
 
@@ -286,7 +289,12 @@ impl PreparedConv for Depthwise {
         WorkspaceSize::default()
     }
 
-    fn run(&self, x: Codes, _residual: Option<Codes>, out: CodesMut, _workspace: &mut Workspace) {
+    fn cut(&self, threads: Threads) -> Cut {
+        Cut::by_rows(self.output.h as usize, threads, threads.most(self.output.len(), PART))
+    }
+
+    fn run(&self, x: Codes, _residual: Option<Codes>, part: Part, _workspace: &mut Workspace) {
+        let (part, out) = part.rows();
         let (Codes::Unsigned(codes) | Codes::Signed(codes), CodesMut::Byte(out)) = (x, out) else {
             unreachable!("`new` takes layers that write bytes, and convolutions read bytes");
         };
@@ -295,7 +303,7 @@ impl PreparedConv for Depthwise {
         let line = self.input.w as usize * channels;
         let (top, down) = (self.window.padding[0] as usize, self.window.stride[0] as usize);
         let dilation = self.window.dilation[0] as usize;
-        for (y, out) in out.chunks_exact_mut(self.output.w as usize * channels).enumerate() {
+        for (y, out) in part.zip(out.chunks_exact_mut(self.output.w as usize * channels)) {
             let rows = |row: usize| {
                 let row = (y * down + row * dilation).checked_sub(top);
                 let inside = row.filter(|&row| row < self.input.h as usize);

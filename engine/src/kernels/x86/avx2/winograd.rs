@@ -14,7 +14,9 @@ use std::ops::Range;
 
 use super::Avx2;
 use super::products::{Loop, Widen};
-use crate::kernels::codes::{Codes, CodesMut};
+use crate::kernels::codes::Codes;
+use crate::kernels::part::{Cut, Part, Pieces, Threads};
+use crate::kernels::x86::direct::PART as LEAST;
 use crate::kernels::x86::finish::{Finish, Residual, Target};
 use crate::kernels::x86::panels::FILTERS;
 use crate::kernels::{ConvLayer, Line, PreparedConv, Workspace, WorkspaceSize};
@@ -35,6 +37,8 @@ const CHUNK: usize = 256 * 1024;
 const CHANNELS: usize = 16;
 /// Channels that are transformed at a time.
 const VECTOR: usize = 32;
+/// More bytes of weights than this are better read by one thread each.
+const WEIGHTS: usize = 512 * 1024;
 /// Bytes of a line.
 const LINE: usize = 64;
 
@@ -48,6 +52,7 @@ pub(super) struct Winograd {
     patches: [usize; 2],
     /// Bytes of a transformed patch at one frequency.
     depth: usize,
+    macs: usize,
     weights: Transformed,
     finish: Finish,
     /// A row outside the input.
@@ -89,6 +94,7 @@ impl Winograd {
             before: [window.padding[0] as usize, window.padding[1] as usize],
             patches,
             depth: channels.next_multiple_of(VECTOR),
+            macs: layer.macs(),
             weights,
             finish: Finish::new(&conv.epilogue, 1, filters, &[]),
             zeros: vec![0; layer.input.w as usize * channels + VECTOR],
@@ -107,7 +113,7 @@ impl Winograd {
         (self.chunk() * self.depth).div_ceil(LINE) | 1
     }
 
-    /// Computes some patches by all panels.
+    /// Computes some patches by some panels.
     ///
     /// # Safety
     /// The CPU has AVX2, `codes` is the whole input, `residual` and `target` have the output's codes, and `space` has
@@ -115,7 +121,7 @@ impl Winograd {
     #[target_feature(enable = "avx2")]
     unsafe fn work(
         &self,
-        patches: Range<usize>,
+        (patches, panels): (Range<usize>, Range<usize>),
         codes: &[u8],
         (residual, target): (Residual, Target),
         space: &mut [Line],
@@ -130,7 +136,7 @@ impl Winograd {
             self.transform(first..first + count, codes, space);
             // Parts of nearly equal size.
             let parts = count.div_ceil(PART);
-            for panel in 0..self.finish.constants.len() {
+            for panel in panels.clone() {
                 for part in 0..parts {
                     let from = count * part / parts;
                     let of_part = count * (part + 1) / parts - from;
@@ -205,15 +211,32 @@ impl PreparedConv for Winograd {
         WorkspaceSize { lines, ..WorkspaceSize::default() }
     }
 
-    fn run(&self, x: Codes, residual: Option<Codes>, mut out: CodesMut, workspace: &mut Workspace) {
+    fn cut(&self, threads: Threads) -> Cut {
+        let most = threads.most(self.macs, LEAST);
+        let patches = Pieces::of(self.patches[1].div_ceil(TILE), threads, most);
+        let panels = Pieces::of(self.finish.constants.len(), threads, most);
+        if threads.finest {
+            return Cut { rows: self.patches[1].min(2 * threads.count), filters: panels.count };
+        }
+        // Each thread reads its own part of many weights, or all of few ones and its own patches.
+        let by_filters = self.weights.bytes() > WEIGHTS && panels.used >= patches.used;
+        if by_filters {
+            Cut { filters: panels.count, ..Cut::WHOLE }
+        } else {
+            Cut { rows: patches.count, ..Cut::WHOLE }
+        }
+    }
+
+    fn run(&self, x: Codes, residual: Option<Codes>, part: Part, workspace: &mut Workspace) {
         let Codes::Unsigned(codes) = x else {
             unreachable!("`new` takes layers that read unsigned codes");
         };
         assert_eq!(codes.len(), self.input.len(), "the plan's places have their tensors' lengths");
-        let operands = (Residual::new(residual), Target::new(&mut out));
+        let share = (part.rows.of(self.patches[1]), part.filters.of(self.finish.constants.len()));
+        let operands = (Residual::new(residual), part.target());
         let lines = self.workspace().lines;
         // SAFETY: the kernel's value, given to `new`, proves that the CPU has the instructions; the output and the
-        // residual operand have a code for every pixel and filter.
-        unsafe { self.work(0..self.patches[1], codes, operands, &mut workspace.lines[..lines]) }
+        // residual operand have a code for every pixel and filter, and those of these patches and panels are the part's.
+        unsafe { self.work(share, codes, operands, &mut workspace.lines[..lines]) }
     }
 }

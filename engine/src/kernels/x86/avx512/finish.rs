@@ -66,6 +66,171 @@ pub(in crate::kernels::x86) unsafe fn finish(
     }
 }
 
+/// Whether [`quick`] can finish a task.
+pub(super) fn is_quick(task: &Task) -> bool {
+    matches!(task.target, Target::Byte(_))
+        && !matches!(task.residual, Residual::Wide(_))
+        && task.segments.pitch == task.segments.width
+}
+
+/// What [`quick`] expects in the sums of `V` panels from the start.
+#[inline(always)]
+pub(super) unsafe fn offsets<const V: usize>(task: &Task) -> [__m512i; V] {
+    // SAFETY: the callers have the instruction.
+    unsafe { std::array::from_fn(|v| vector(&task.finish.constants[task.first + v].offset)) }
+}
+
+/// Finishes sums in registers, those of `P` pixels side by side, of which output pixel `pixel` is the first.
+///
+/// # Safety
+/// The callers have AVX-512 F, BW, VL and DQ; [`is_quick`] holds, and the task's targets have room.
+#[inline(always)]
+pub(super) unsafe fn quick<const P: usize, const V: usize>(
+    task: &Task,
+    mut acc: [[__m512i; V]; P],
+    pixel: usize,
+) {
+    let rule = task.finish;
+    let (filter, _) = rule.filters_of(task.first);
+    let (last, of_last) = rule.filters_of(task.first + V - 1);
+    let start = pixel * rule.filters + filter;
+    // Filters of all panels.
+    let count = last - filter + of_last;
+    // SAFETY: the caller's promise.
+    unsafe {
+        for v in 0..V {
+            let of = &rule.constants[task.first + v];
+            let (pre, multiplier, bias) = (vector(&of.pre), vector(&of.multiplier), vector(&of.bias));
+            let (residual_shift, shift) = (vector(&of.residual_shift), vector(&of.shift));
+            if !of.unshifted {
+                for row in &mut acc {
+                    row[v] = _mm512_srav_epi32(row[v], pre);
+                }
+            }
+            for row in &mut acc {
+                // t fits 16 bits; the upper half of each multiplier is 0.
+                row[v] = _mm512_add_epi32(_mm512_madd_epi16(row[v], multiplier), bias);
+            }
+            let (first, filters) = (start + v * FILTERS, FILTERS.min(count - v * FILTERS));
+            let mask = ((1u32 << filters) - 1) as __mmask16;
+            let add = |sum: &mut __m512i, residual| {
+                *sum = _mm512_add_epi32(*sum, _mm512_sllv_epi32(residual, residual_shift));
+            };
+            match task.residual {
+                Residual::Unsigned(r) => {
+                    for (p, row) in acc.iter_mut().enumerate() {
+                        let codes = _mm_maskz_loadu_epi8(mask, r.add(first + p * rule.filters).cast());
+                        add(&mut row[v], _mm512_cvtepu8_epi32(codes));
+                    }
+                }
+                Residual::Signed(r) => {
+                    for (p, row) in acc.iter_mut().enumerate() {
+                        let codes = _mm_maskz_loadu_epi8(mask, r.add(first + p * rule.filters));
+                        add(&mut row[v], _mm512_cvtepi8_epi32(codes));
+                    }
+                }
+                _ => {}
+            }
+            for row in &mut acc {
+                row[v] = _mm512_srav_epi32(row[v], shift);
+            }
+        }
+        let Target::Byte(out) = task.target else { unreachable!("quick tasks write bytes") };
+        let out = out.add(start);
+        if rule.lo >= 0 {
+            store::<P, V, false>(task, &acc, out, count);
+        } else {
+            store::<P, V, true>(task, &acc, out, count);
+        }
+    }
+}
+
+/// Packs and stores the codes of `P` pixels by `count` filters, four vectors at a time.
+#[inline(always)]
+unsafe fn store<const P: usize, const V: usize, const SIGNED: bool>(
+    task: &Task,
+    y: &[[__m512i; V]; P],
+    out: *mut u8,
+    count: usize,
+) {
+    let together = if V <= 2 { 4 / V } else { 1 };
+    let mask = u64::MAX >> (64 - count);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (lo, hi) = (_mm512_set1_epi8(task.finish.lo as i8), _mm512_set1_epi8(task.finish.hi as i8));
+        let at = |p: usize| out.add(p * task.finish.filters);
+        for first in (0..P).step_by(together) {
+            // The last ones are repeated where there are no more.
+            let bytes = pack::<SIGNED>(
+                std::array::from_fn(|index| {
+                    y[(first + index / V * usize::from(V <= 2)).min(P - 1)]
+                        [if V <= 2 { index % V } else { index.min(V - 1) }]
+                }),
+                lo,
+                hi,
+            );
+            if count < V * FILTERS {
+                // Rare: one pixel after the other, under a mask.
+                for index in 0..together.min(P - first) {
+                    let shifted = match index * V {
+                        0 => bytes,
+                        1 => _mm512_alignr_epi64::<2>(bytes, bytes),
+                        2 => _mm512_alignr_epi64::<4>(bytes, bytes),
+                        _ => _mm512_alignr_epi64::<6>(bytes, bytes),
+                    };
+                    _mm512_mask_storeu_epi8(at(first + index).cast(), mask, shifted);
+                }
+                continue;
+            }
+            match V {
+                4 => _mm512_storeu_si512(at(first).cast(), bytes),
+                3 => {
+                    _mm256_storeu_si256(at(first).cast(), _mm512_castsi512_si256(bytes));
+                    _mm_storeu_si128(at(first).add(32).cast(), _mm512_extracti32x4_epi32::<2>(bytes));
+                }
+                2 => {
+                    _mm256_storeu_si256(at(first).cast(), _mm512_castsi512_si256(bytes));
+                    if first + 1 < P {
+                        _mm256_storeu_si256(at(first + 1).cast(), _mm512_extracti64x4_epi64::<1>(bytes));
+                    }
+                }
+                _ => {
+                    _mm_storeu_si128(at(first).cast(), _mm512_castsi512_si128(bytes));
+                    if first + 1 < P {
+                        _mm_storeu_si128(at(first + 1).cast(), _mm512_extracti32x4_epi32::<1>(bytes));
+                    }
+                    if first + 2 < P {
+                        _mm_storeu_si128(at(first + 2).cast(), _mm512_extracti32x4_epi32::<2>(bytes));
+                    }
+                    if first + 3 < P {
+                        _mm_storeu_si128(at(first + 3).cast(), _mm512_extracti32x4_epi32::<3>(bytes));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Four vectors of sixteen codes to bytes between `lo` and `hi`, one vector's after the other's. Saturation does a part
+/// of the clamping.
+#[inline(always)]
+pub(super) unsafe fn pack<const SIGNED: bool>(y: [__m512i; 4], lo: __m512i, hi: __m512i) -> __m512i {
+    // SAFETY: the callers have the instructions.
+    unsafe {
+        // Packing interleaves the vectors by four bytes; this brings each one's together.
+        let apart = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        let words = [_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3])];
+        let bytes = if SIGNED {
+            let bytes = _mm512_packs_epi16(words[0], words[1]);
+            _mm512_min_epi8(_mm512_max_epi8(bytes, lo), hi)
+        } else {
+            let bytes = _mm512_packus_epi16(words[0], words[1]);
+            _mm512_min_epu8(_mm512_max_epu8(bytes, lo), hi)
+        };
+        _mm512_permutexvar_epi32(apart, bytes)
+    }
+}
+
 /// Which sums of one panel become which pixels.
 struct Rows<'a> {
     sums: *const i32,
@@ -192,19 +357,7 @@ unsafe fn bytes<const SIGNED: bool, const PLAIN: bool, const ADD: bool>(
             }
             _mm512_srav_epi32(y, shift)
         };
-        // Packing interleaves the pixels by four bytes; this brings each pixel's together.
-        let apart = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-        let pack = |y: [__m512i; 4]| {
-            let words = [_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3])];
-            let bytes = if SIGNED {
-                let bytes = _mm512_packs_epi16(words[0], words[1]);
-                _mm512_min_epi8(_mm512_max_epi8(bytes, lo), hi)
-            } else {
-                let bytes = _mm512_packus_epi16(words[0], words[1]);
-                _mm512_min_epu8(_mm512_max_epu8(bytes, lo), hi)
-            };
-            _mm512_permutexvar_epi32(apart, bytes)
-        };
+        let pack = |y| pack::<SIGNED>(y, lo, hi);
         rows.stretches(|mut sums, mut at, pixels| {
             for _ in 0..pixels / 4 {
                 let y =

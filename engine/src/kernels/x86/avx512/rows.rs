@@ -4,15 +4,20 @@
 use std::arch::x86_64::*;
 
 use super::{Avx512, finish};
-use crate::kernels::codes::{Codes, CodesMut};
+use crate::kernels::codes::Codes;
+use crate::kernels::part::{Cut, Part, Pieces, Threads};
 use crate::kernels::x86::direct::{Task, offsets};
-use crate::kernels::x86::finish::{Finish, Residual, Target};
+use crate::kernels::x86::finish::{Finish, Residual};
 use crate::kernels::x86::panels::FILTERS;
 use crate::kernels::x86::source::Segments;
 use crate::kernels::{ConvLayer, Line, PreparedConv, Workspace, WorkspaceSize};
 
-/// Filters at a time.
+/// Lines that are fetched ahead.
+const AHEAD: usize = 64;
+/// Filters at a time, whose lines lie side by side.
 const TOGETHER: usize = 4;
+/// Fewest bytes of weights for a part.
+const PART: usize = 64 * 1024;
 /// Below this many weights the usual panels do.
 const LARGE: usize = 128 * 1024;
 
@@ -49,12 +54,27 @@ impl Rows {
         let parts = if weights.bits == 2 { 4 } else { 2 };
         let of_line = 64 * parts;
         let of_filter = per_filter.div_ceil(of_line);
-        let mut lines = vec![Line([0; 64]); filters * of_filter];
-        for (codes, lines) in weights.codes.chunks_exact(per_filter).zip(lines.chunks_exact_mut(of_filter)) {
-            for (codes, line) in codes.chunks(of_line).zip(lines) {
-                for (index, code) in codes.iter().enumerate() {
-                    line.0[index % 64] |= code << (8 / parts * (index / 64));
+        let together = filters.div_ceil(TOGETHER);
+        let mut lines = Vec::with_capacity(together * of_filter * TOGETHER);
+        let mut codes = vec![0; TOGETHER * of_filter * of_line];
+        for group in 0..together {
+            codes.fill(0);
+            for (within, codes) in codes.chunks_exact_mut(of_filter * of_line).enumerate() {
+                let filter = group * TOGETHER + within;
+                if filter < filters {
+                    weights.codes.read(filter * per_filter, &mut codes[..per_filter]);
                 }
+            }
+            for position in 0..of_filter {
+                lines.extend(codes.chunks_exact(of_filter * of_line).map(|codes| {
+                    let mut line = Line([0; 64]);
+                    let codes = &codes[position * of_line..][..of_line];
+                    for (part, codes) in codes.as_chunks::<64>().0.iter().enumerate() {
+                        let bits = 8 / parts * part;
+                        line.0.iter_mut().zip(codes).for_each(|(byte, code)| *byte |= code << bits);
+                    }
+                    line
+                }));
             }
         }
         let table = |levels: &[i8]| {
@@ -63,9 +83,11 @@ impl Rows {
             table
         };
         let offsets = if layer.signed { offsets(layer) } else { Vec::new() };
+        let mut tables: Vec<_> = weights.tables.chunks_exact(1 << weights.bits).map(table).collect();
+        tables.resize(together * TOGETHER, [0; 16]);
         Some(Rows {
             lines,
-            tables: weights.tables.chunks_exact(1 << weights.bits).map(table).collect(),
+            tables,
             parts,
             of_filter,
             signed: layer.signed,
@@ -79,30 +101,32 @@ impl Rows {
         let low = _mm512_set1_epi8(if PARTS == 4 { 3 } else { 15 });
         let shift = _mm_cvtsi32_si128(8 / PARTS as i32);
         for (index, sums) in sums.chunks_mut(TOGETHER).enumerate() {
-            // The last ones may be repeated.
-            let last = self.tables.len() - 1;
-            let filters: [usize; TOGETHER] =
-                std::array::from_fn(|filter| (first + index * TOGETHER + filter).min(last));
-            let rows = filters.map(|filter| &self.lines[filter * self.of_filter..][..self.of_filter]);
+            let group = first / TOGETHER + index;
+            let (rows, _) = self.lines[group * self.of_filter * TOGETHER..][..self.of_filter * TOGETHER]
+                .as_chunks::<TOGETHER>();
             // SAFETY: a table is sixteen bytes.
-            let tables = filters.map(|filter| unsafe {
-                _mm512_broadcast_i32x4(_mm_loadu_si128(self.tables[filter].as_ptr().cast()))
+            let tables: [__m512i; TOGETHER] = std::array::from_fn(|filter| unsafe {
+                let table = &self.tables[group * TOGETHER + filter];
+                _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()))
             });
             let mut acc = [[_mm512_setzero_si512(); 2]; TOGETHER];
-            for (position, codes) in input.as_chunks::<PARTS>().0.iter().enumerate().take(self.of_filter) {
+            for (row, codes) in rows.iter().zip(input.as_chunks::<PARTS>().0) {
                 // SAFETY: lines are 64 aligned bytes.
                 let load = |line: &Line| unsafe { _mm512_load_si512(line.0.as_ptr().cast()) };
-                let codes: [__m512i; PARTS] = std::array::from_fn(|part| load(&codes[part]));
-                for ((acc, row), table) in acc.iter_mut().zip(rows).zip(tables) {
-                    let mut bits = load(&row[position]);
-                    for (part, codes) in codes.into_iter().enumerate() {
-                        let weights = _mm512_shuffle_epi8(table, _mm512_and_si512(bits, low));
-                        acc[part % 2] = _mm512_dpbusd_epi32(acc[part % 2], codes, weights);
+                for filter in 0..TOGETHER {
+                    // Weights come from far away. Beyond their end nothing is read.
+                    let ahead = row.as_ptr().wrapping_add(AHEAD + filter);
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                    let mut bits = load(&row[filter]);
+                    for part in 0..PARTS {
+                        let weights = _mm512_shuffle_epi8(tables[filter], _mm512_and_si512(bits, low));
+                        let sum = &mut acc[filter][part % 2];
+                        *sum = _mm512_dpbusd_epi32(*sum, load(&codes[part]), weights);
                         bits = _mm512_srl_epi16(bits, shift);
                     }
                 }
             }
-            for (sum, acc) in sums.iter_mut().zip(acc) {
+            for (sum, acc) in sums.iter_mut().zip(&acc) {
                 *sum = _mm512_reduce_add_epi32(_mm512_add_epi32(acc[0], acc[1]));
             }
         }
@@ -122,7 +146,12 @@ impl PreparedConv for Rows {
         WorkspaceSize { lines: self.parts * self.of_filter, ..WorkspaceSize::default() }
     }
 
-    fn run(&self, x: Codes, residual: Option<Codes>, mut out: CodesMut, workspace: &mut Workspace) {
+    fn cut(&self, threads: Threads) -> Cut {
+        let most = threads.most(size_of_val(&*self.lines), PART);
+        Cut { filters: Pieces::of(self.finish.constants.len(), threads, most).count, ..Cut::WHOLE }
+    }
+
+    fn run(&self, x: Codes, residual: Option<Codes>, part: Part, workspace: &mut Workspace) {
         let (Codes::Unsigned(codes) | Codes::Signed(codes)) = x else {
             unreachable!("the check lets convolutions read codes of at most 8 bits only");
         };
@@ -133,8 +162,8 @@ impl PreparedConv for Rows {
         // Whatever the missing weights are.
         rest.fill(0);
         let one = Segments { count: 1, input_step: 0, output_step: 0, pixels: 1, width: 1, pitch: 1 };
-        let (residual, target) = (Residual::new(residual), Target::new(&mut out));
-        for first in 0..self.finish.constants.len() {
+        let (residual, target) = (Residual::new(residual), part.target());
+        for first in part.filters.of(self.finish.constants.len()) {
             let (filter, count) = self.finish.filters_of(first);
             let mut sums = Sums([0; FILTERS]);
             let task = Task {

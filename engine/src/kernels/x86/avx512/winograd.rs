@@ -13,9 +13,11 @@ pub(super) mod weights;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::Avx512;
-use crate::kernels::codes::{Codes, CodesMut};
-use crate::kernels::x86::finish::{Finish, Residual, Target};
+use super::{Avx512, dot};
+use crate::kernels::codes::Codes;
+use crate::kernels::part::{Cut, Part, Pieces, Target, Threads};
+use crate::kernels::x86::direct::PART;
+use crate::kernels::x86::finish::{Finish, Residual};
 use crate::kernels::x86::panels::FILTERS;
 use crate::kernels::{ConvLayer, Line, PreparedConv, Workspace, WorkspaceSize};
 use crate::model::{Epilogue, Shape};
@@ -33,6 +35,8 @@ const PATCHES: usize = 12;
 const CHUNK: usize = 256 * 1024;
 /// Fewest channels for which this is quicker than direct sums.
 const CHANNELS: usize = 32;
+/// More bytes of weights than this are better read by one thread each.
+const WEIGHTS: usize = 512 * 1024;
 /// Bytes of a line.
 const LINE: usize = 64;
 
@@ -46,6 +50,7 @@ pub(super) struct Winograd {
     patches: [usize; 2],
     /// Bytes of a transformed patch at one frequency.
     depth: usize,
+    macs: usize,
     weights: Transformed,
     finish: Finish,
     /// A row outside the input.
@@ -93,6 +98,7 @@ impl Winograd {
             before: [window.padding[0] as usize, window.padding[1] as usize],
             patches: [across, across * layer.output.h.div_ceil(2) as usize],
             depth: channels.next_multiple_of(LINE),
+            macs: layer.macs(),
             weights,
             finish: Finish::new(&conv.epilogue, 1, filters, &[]),
             zeros: vec![0; layer.input.w as usize * channels],
@@ -203,10 +209,7 @@ unsafe fn multiply<const P: usize, const V: usize>(
             let weights: [__m512i; V] = std::array::from_fn(|v| load(&weights[v]));
             let start = input.add(4 * step);
             for (p, sums) in acc.iter_mut().enumerate() {
-                let codes = _mm512_set1_epi32(start.add(p * depth).cast::<i32>().read_unaligned());
-                for (sum, weights) in sums.iter_mut().zip(weights) {
-                    *sum = _mm512_dpbusd_epi32(*sum, codes, weights);
-                }
+                dot(start.add(p * depth), &weights, sums);
             }
         }
         // By reference, row by row: an iterator that takes the array by value moves it through memory.
@@ -231,16 +234,34 @@ impl PreparedConv for Winograd {
         WorkspaceSize { lines: FREQUENCIES * self.layout().frequency + SUMS, ..WorkspaceSize::default() }
     }
 
-    fn run(&self, x: Codes, residual: Option<Codes>, mut out: CodesMut, workspace: &mut Workspace) {
+    fn cut(&self, threads: Threads) -> Cut {
+        let most = threads.most(self.macs, PART);
+        let patches = Pieces::of(self.patches[1].div_ceil(PATCHES), threads, most);
+        let blocks = Pieces::of(self.weights.blocks(), threads, most);
+        if threads.finest {
+            return Cut { rows: self.patches[1].min(2 * threads.count), filters: blocks.count };
+        }
+        // Each thread reads its own part of many weights, or all of few ones and its own patches.
+        let by_filters = self.weights.bytes() > WEIGHTS && blocks.used >= patches.used;
+        if by_filters {
+            Cut { filters: blocks.count, ..Cut::WHOLE }
+        } else {
+            Cut { rows: patches.count, ..Cut::WHOLE }
+        }
+    }
+
+    fn run(&self, x: Codes, residual: Option<Codes>, part: Part, workspace: &mut Workspace) {
         let Codes::Unsigned(codes) = x else {
             unreachable!("`new` takes layers that read unsigned codes");
         };
         assert_eq!(codes.len(), self.input.len(), "the plan's places have their tensors' lengths");
-        let (residual, target) = (Residual::new(residual), Target::new(&mut out));
-        let all = (0..self.patches[1], 0..self.weights.blocks());
+        let share = (part.rows.of(self.patches[1]), part.filters.of(self.weights.blocks()));
         let lines = self.workspace().lines;
         // SAFETY: the kernel's value, given to `new`, proves that the CPU has the instructions; the output and the
-        // residual operand have a code for every pixel and filter.
-        unsafe { self.work(all, codes, (residual, target), &mut workspace.lines[..lines]) }
+        // residual operand have a code for every pixel and filter, and those of the share are the part's.
+        unsafe {
+            let (residual, target) = (Residual::new(residual), part.target());
+            self.work(share, codes, (residual, target), &mut workspace.lines[..lines]);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! `G' g G'ᵀ` of filters, as the products read it.
 
 use super::{FREQUENCIES, LINE, Line, PURE};
+use crate::kernels::levels;
 use crate::kernels::x86::avx2::counting::most_steps;
 use crate::kernels::x86::panels::FILTERS;
 use crate::model::Weights;
@@ -40,17 +41,15 @@ impl Transformed {
         let mut numbers = vec![[0i16; LINE]; FREQUENCIES * steps];
         // The same of one filter: what is written in one go should lie close together.
         let mut of_filter = vec![[0i16; 4]; FREQUENCIES * steps];
-        let mut levels = vec![0i16; 9 * channels];
+        let mut levels = vec![0; 9 * channels];
         for (panel, corrections) in corrections.iter_mut().enumerate() {
             numbers.fill([0; LINE]);
             for lane in 0..FILTERS.min(filters - panel * FILTERS) {
-                for (index, level) in levels.iter_mut().enumerate() {
-                    *level = weights.level(panel * FILTERS + lane, index, 9 * channels) as i16;
-                }
-                let taps: [&[i16]; 9] = std::array::from_fn(|tap| &levels[tap * channels..][..channels]);
+                levels::levels(weights, panel * FILTERS + lane, 9 * channels, 0, &mut levels);
+                let taps: [&[u8]; 9] = std::array::from_fn(|tap| &levels[tap * channels..][..channels]);
                 let mut sums = [0i32; FREQUENCIES];
                 for channel in 0..channels {
-                    let transformed = transform(taps.map(|tap| tap[channel]));
+                    let transformed = transform(taps.map(|tap| i16::from(tap[channel] as i8)));
                     for (frequency, value) in transformed.into_iter().enumerate() {
                         of_filter[frequency * steps + channel / 4][channel % 4] = value;
                         sums[frequency] += i32::from(value);

@@ -4,9 +4,10 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::{Line, OF_FREQUENCY, PANELS, Winograd};
-use crate::kernels::x86::avx512::finish::finish;
+use crate::kernels::part::Target;
+use crate::kernels::x86::avx512::finish::{finish, pack};
 use crate::kernels::x86::direct::Task;
-use crate::kernels::x86::finish::{Constants, Residual, Target};
+use crate::kernels::x86::finish::{Constants, Residual};
 use crate::kernels::x86::panels::FILTERS;
 use crate::kernels::x86::source::Segments;
 
@@ -150,8 +151,6 @@ impl Panel<'_> {
             let (multiplier, bias) = (vector(&self.of.multiplier), vector(&self.of.bias));
             let (residual_shift, shift) = (vector(&self.of.residual_shift), vector(&self.of.shift));
             let (lo, hi) = (_mm512_set1_epi8(rule.lo as i8), _mm512_set1_epi8(rule.hi as i8));
-            // Packing interleaves the pixels by four bytes; this brings each pixel's together.
-            let apart = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
             self.squares(|sums, square| {
                 let at = square.pixel * filters + self.filter;
                 let (right, below) = (filters, width * filters);
@@ -172,15 +171,7 @@ impl Panel<'_> {
                     }
                     _mm512_srav_epi32(y, shift)
                 });
-                let words = [_mm512_packs_epi32(y[0], y[1]), _mm512_packs_epi32(y[2], y[3])];
-                let bytes = if SIGNED {
-                    let bytes = _mm512_packs_epi16(words[0], words[1]);
-                    _mm512_min_epi8(_mm512_max_epi8(bytes, lo), hi)
-                } else {
-                    let bytes = _mm512_packus_epi16(words[0], words[1]);
-                    _mm512_min_epu8(_mm512_max_epu8(bytes, lo), hi)
-                };
-                let bytes = _mm512_permutexvar_epi32(apart, bytes);
+                let bytes = pack::<SIGNED>(y, lo, hi);
                 // Those outside the output first: the first pixel writes over them.
                 _mm_storeu_si128(out.add(places[3]).cast(), _mm512_extracti32x4_epi32::<3>(bytes));
                 _mm_storeu_si128(out.add(places[2]).cast(), _mm512_extracti32x4_epi32::<2>(bytes));

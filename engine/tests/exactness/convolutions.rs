@@ -1,6 +1,6 @@
 //! Convolutions of every geometry and width.
 
-use dyadic_engine::model::{Format, Window};
+use dyadic_engine::model::{Format, Shape, Window};
 use dyadic_engine::testing::{ConvCase, Rng};
 
 use crate::graphs::{CHANNELS, any_format, any_groups, any_operand, any_window, cost, one_by_one};
@@ -10,7 +10,7 @@ use crate::{assert_exact, convolution, small_shape};
 const BUDGET: u64 = 250_000;
 
 /// Few enough filters for the budget.
-fn affordable(rng: &mut Rng, shape: dyadic_engine::model::Shape, mut case: ConvCase) -> ConvCase {
+fn affordable(rng: &mut Rng, shape: Shape, mut case: ConvCase) -> ConvCase {
     case.filters = rng.pick(&CHANNELS).next_multiple_of(case.groups);
     while cost(shape, &case) > BUDGET && case.filters > case.groups {
         case.filters = (case.filters / 2).next_multiple_of(case.groups);
@@ -86,6 +86,61 @@ fn ternary_three_by_three_layers_of_every_width_and_padding_equal_the_reference(
 }
 
 #[test]
+fn ternary_three_by_three_layers_of_many_channels_equal_the_reference() {
+    let mut rng = Rng::new(36);
+    for channels in [256, 320, 500, 512] {
+        for filters in [15, 16, 18] {
+            for extreme in [false, true] {
+                let shape = Shape { h: rng.code(2, 5) as u32, w: rng.code(2, 5) as u32, c: channels };
+                let case =
+                    ConvCase { output: any_operand(&mut rng), extreme, ..ConvCase::square(filters, 3, 1) };
+                let residual = rng.one_in(2).then(|| any_operand(&mut rng));
+                let seed = rng.bits();
+                assert_exact(convolution(seed, (shape, Format::Unsigned { bits: 6 }), &case, residual), seed);
+            }
+        }
+    }
+}
+
+#[test]
+fn ternary_three_by_three_layers_of_many_patches_equal_the_reference() {
+    let mut rng = Rng::new(37);
+    for (channels, side) in [(33, 40), (64, 37), (120, 24)] {
+        for residual in [
+            None,
+            Some(Format::Unsigned { bits: 8 }),
+            Some(Format::Signed { bits: 8 }),
+            Some(Format::Signed { bits: 16 }),
+        ] {
+            let shape = Shape { h: side, w: side + 3, c: channels };
+            let case = ConvCase { output: any_operand(&mut rng), ..ConvCase::square(17, 3, 1) };
+            let seed = rng.bits();
+            assert_exact(convolution(seed, (shape, Format::Unsigned { bits: 6 }), &case, residual), seed);
+        }
+    }
+}
+
+#[test]
+fn depthwise_windows_of_any_kind_equal_the_reference() {
+    let mut rng = Rng::new(38);
+    for channels in [31, 32, 33, 64, 95] {
+        for bits in 2..=8 {
+            let shape = small_shape(&mut rng, channels);
+            let case = ConvCase {
+                filters: channels,
+                window: any_window(&mut rng, shape),
+                groups: channels,
+                bits,
+                output: any_operand(&mut rng),
+                extreme: rng.one_in(3),
+            };
+            let seed = rng.bits();
+            assert_exact(convolution(seed, (shape, any_format(&mut rng)), &case, None), seed);
+        }
+    }
+}
+
+#[test]
 fn depthwise_layers_of_every_side_and_stride_equal_the_reference() {
     let mut rng = Rng::new(34);
     for channels in [1, 3, 15, 16, 17, 32, 63, 64, 65, 128, 130] {
@@ -115,7 +170,7 @@ fn fully_connected_layers_of_every_width_equal_the_reference() {
     let mut rng = Rng::new(35);
     for bits in [2, 2, 2, 3, 4, 5, 6, 7, 8] {
         for features in [1, 63, 64, 129, 512, 1000] {
-            let shape = dyadic_engine::model::Shape { h: 1, w: 1, c: features };
+            let shape = Shape { h: 1, w: 1, c: features };
             let filters = rng.pick(&[1, 10, 15, 16, 17, 33, 100, 129]);
             let case = ConvCase {
                 bits,

@@ -25,6 +25,12 @@ pub(super) trait Matrix: Copy + Send + Sync + 'static {
         false
     }
 
+    /// Learns what it needs from a layer's panels and pieces.
+    #[must_use]
+    fn fit(self, _panels: &Panels, _pieces: &[usize]) -> Self {
+        self
+    }
+
     /// Unpacks a panel; see [`Panels::get`].
     fn unpack(self, packed: &[Line], table: &Line, steps: &mut [Line]);
 
@@ -96,7 +102,7 @@ impl<M: Matrix> Direct<M> {
         Self::with(matrix, layer, false)
     }
 
-    /// Packs a layer with each weight in two halves, one step after the other.
+    /// Packs a layer with each weight in two, `16·h + l`: all pieces come twice, first for the h, then for the l.
     pub(super) fn split(matrix: M, layer: &ConvLayer) -> Self {
         Self::with(matrix, layer, true)
     }
@@ -107,7 +113,10 @@ impl<M: Matrix> Direct<M> {
         let (groups, filters) = (conv.groups as usize, layer.output.c as usize);
         let depth = M::DEMANDS.depth;
         let pieces = source.runs().iter().flat_map(|run| (run.offset..run.offset + run.len).step_by(depth));
-        let pieces = if split { pieces.flat_map(|piece| [piece, piece]).collect() } else { pieces.collect() };
+        let mut pieces: Vec<usize> = pieces.collect();
+        if split {
+            pieces.extend_from_within(..);
+        }
         let offsets = if layer.signed { offsets(layer) } else { Vec::new() };
         let order = source.order();
         let mut panels = Panels::new(
@@ -131,7 +140,7 @@ impl<M: Matrix> Direct<M> {
             rows,
             strips,
             macs: layer.macs(),
-            matrix,
+            matrix: matrix.fit(&panels, &pieces),
             pieces,
             groups,
             channels: layer.input.c as usize / groups,

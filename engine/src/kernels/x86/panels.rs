@@ -90,15 +90,27 @@ impl Panels {
         panels
     }
 
-    /// Turns each step into two, with about half of every weight. The panels must not be packed.
+    /// Turns each weight into two, `16·h + l`: the steps of a panel have the h, as many more the l. The panels must not
+    /// be packed.
     pub(super) fn split(&mut self) {
         assert!(self.tables.is_none(), "panels to be split are made unpacked");
-        let halves = |line: &Line| {
-            let first = line.0.map(|weight| ((weight as i8) / 2) as u8);
-            [Line(first), Line(std::array::from_fn(|byte| line.0[byte].wrapping_sub(first[byte])))]
+        let high = |weight: u8| ((i16::from(weight as i8) + 8) >> 4) as u8;
+        let low = |weight: u8| weight.wrapping_sub(high(weight) << 4);
+        let halves = |panel: &[Line]| {
+            let high = panel.iter().map(|line| Line(line.0.map(high)));
+            high.chain(panel.iter().map(|line| Line(line.0.map(low)))).collect::<Vec<_>>()
         };
-        self.lines = self.lines.iter().flat_map(halves).collect();
+        self.lines = self.lines.chunks_exact(self.steps.max(1)).flat_map(halves).collect();
         self.steps *= 2;
+    }
+
+    /// Calls `each` with the steps of every panel, one after the other.
+    pub(super) fn each(&self, unpack: impl Fn(&[Line], &Line, &mut [Line]), mut each: impl FnMut(&[Line])) {
+        let count = self.tables.as_ref().map_or(self.lines.len() / self.steps.max(1), Vec::len);
+        let mut space = vec![Line([0; STEP]); self.space(1)];
+        for panel in 0..count {
+            each(self.get(panel, 1, &mut space, &unpack));
+        }
     }
 
     /// Bytes in all.

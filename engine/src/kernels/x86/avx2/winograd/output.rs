@@ -55,23 +55,27 @@ impl Winograd {
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn pixels(sums: *const [i32; FILTERS], corrections: &[[i32; FILTERS]; 4]) -> [Sixteen; 4] {
-    let mut pixels = [[_mm256_setzero_si256(); 2]; 4];
-    for half in 0..2 {
-        // SAFETY: the caller's promise.
-        let m = |frequency: usize| unsafe {
-            _mm256_load_si256(sums.add(frequency * PART).cast::<__m256i>().add(half))
-        };
-        let column = |column: usize| inverse([m(column), m(4 + column), m(8 + column), m(12 + column)]);
-        let columns = [column(0), column(1), column(2), column(3)];
-        for down in 0..2 {
-            let row = inverse([columns[0][down], columns[1][down], columns[2][down], columns[3][down]]);
-            for across in 0..2 {
-                let pixel = 2 * down + across;
-                pixels[pixel][half] = _mm256_add_epi32(row[across], load(&corrections[pixel])[half]);
-            }
-        }
-    }
-    pixels
+    // SAFETY: the caller's promise.
+    let (first, second) = unsafe { (half(sums, corrections, 0), half(sums, corrections, 1)) };
+    [[first[0], second[0]], [first[1], second[1]], [first[2], second[2]], [first[3], second[3]]]
+}
+
+/// Eight filters of these.
+///
+/// # Safety
+/// As above.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn half(sums: *const [i32; FILTERS], corrections: &[[i32; FILTERS]; 4], half: usize) -> [__m256i; 4] {
+    // SAFETY: the caller's promise.
+    let m = |frequency: usize| unsafe {
+        _mm256_load_si256(sums.add(frequency * PART).cast::<__m256i>().add(half))
+    };
+    let column = |column: usize| inverse([m(column), m(4 + column), m(8 + column), m(12 + column)]);
+    let (a, b, c, d) = (column(0), column(1), column(2), column(3));
+    let (above, below) = (inverse([a[0], b[0], c[0], d[0]]), inverse([a[1], b[1], c[1], d[1]]));
+    let corrected = |sum, pixel: usize| _mm256_add_epi32(sum, load(&corrections[pixel])[half]);
+    [corrected(above[0], 0), corrected(above[1], 1), corrected(below[0], 2), corrected(below[1], 3)]
 }
 
 /// `Aᵀ m` of four vectors.

@@ -161,14 +161,11 @@ unsafe fn store<const P: usize, const V: usize, const SIGNED: bool>(
         let at = |p: usize| out.add(p * task.finish.filters);
         for first in (0..P).step_by(together) {
             // The last ones are repeated where there are no more.
-            let bytes = pack::<SIGNED>(
-                std::array::from_fn(|index| {
-                    y[(first + index / V * usize::from(V <= 2)).min(P - 1)]
-                        [if V <= 2 { index % V } else { index.min(V - 1) }]
-                }),
-                lo,
-                hi,
-            );
+            let vector = |index: usize| {
+                let (p, v) = if V <= 2 { (first + index / V, index % V) } else { (first, index.min(V - 1)) };
+                y[p.min(P - 1)][v]
+            };
+            let bytes = pack::<SIGNED>(std::array::from_fn(vector), lo, hi);
             if count < V * FILTERS {
                 // Rare: one pixel after the other, under a mask.
                 for index in 0..together.min(P - first) {

@@ -6,13 +6,14 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may import of ours.
-const MAY_IMPORT: [(&str, &[&str]); 7] = [
+const MAY_IMPORT: [(&str, &[&str]); 8] = [
     ("dyadic-proto", &[]),
     ("dyadic-graph", &[]),
+    ("dyadic-plan", &["dyadic-graph", "dyadic-engine"]),
     ("dyadic-engine", &[]),
     ("dyadic-store", &[]),
-    ("dyadic-server", &["dyadic-proto", "dyadic-graph", "dyadic-engine", "dyadic-store"]),
-    ("dyadic-worker", &["dyadic-graph", "dyadic-engine", "dyadic-store"]),
+    ("dyadic-server", &["dyadic-proto", "dyadic-graph", "dyadic-plan", "dyadic-engine", "dyadic-store"]),
+    ("dyadic-worker", &["dyadic-graph", "dyadic-plan", "dyadic-engine", "dyadic-store"]),
     ("dyadic-cli", &["dyadic-proto"]),
 ];
 

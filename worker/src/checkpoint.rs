@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::codebook::Filter;
 use crate::error::WorkerError;
-use crate::plan::Plan;
 use crate::state::{LayerState, Param, State, StepState};
+use dyadic_plan::Plan;
+use dyadic_plan::codebook::Filter;
 
 /// What a checkpoint was made from and with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

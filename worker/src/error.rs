@@ -7,13 +7,8 @@ pub enum WorkerError {
     #[error("the model cannot be imported: {0}")]
     Import(#[from] dyadic_graph::ImportError),
     /// The network holds something that cannot be quantized.
-    #[error("layer '{layer}' cannot be quantized: {reason}")]
-    Unsupported {
-        /// The layer's name.
-        layer: String,
-        /// Why, and what would do.
-        reason: String,
-    },
+    #[error(transparent)]
+    Unsupported(#[from] dyadic_plan::Refusal),
     /// The dataset cannot be read.
     #[error("the dataset cannot be used: {0}")]
     Data(#[from] crate::data::DataError),
@@ -82,7 +77,7 @@ impl WorkerError {
     pub fn code(&self) -> &'static str {
         match self {
             WorkerError::Import(_) => "model_import",
-            WorkerError::Unsupported { .. } => "model_unsupported",
+            WorkerError::Unsupported(_) => "model_unsupported",
             WorkerError::Data(_) => "dataset",
             WorkerError::Invalid(_) => "invalid",
             WorkerError::Diverged { .. } => "diverged",

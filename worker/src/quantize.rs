@@ -16,7 +16,6 @@ use sha2::{Digest as _, Sha256};
 use tch::{Cuda, Device, Kind};
 
 use crate::checkpoint::{Checkpoint, Origin};
-use crate::codebook::{Boundary, Method};
 use crate::data::{Augment, Dataset, Epoch};
 use crate::error::WorkerError;
 use crate::evaluate::evaluate;
@@ -24,11 +23,12 @@ use crate::export::Naming;
 use crate::images::Coder;
 use crate::net::{FloatNet, Place, correct};
 use crate::observer::{Control, Observer, Phase, Progress};
-use crate::plan::{Options, Plan, lower};
 use crate::recalibrate;
 use crate::report::{LayerReport, layer_reports};
 use crate::state::State;
 use crate::train::Trainer;
+use dyadic_plan::codebook::{Boundary, Method};
+use dyadic_plan::{Options, Plan, lower};
 
 /// Images in a batch that only runs forward.
 const EVAL_BATCH: usize = 250;

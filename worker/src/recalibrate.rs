@@ -11,9 +11,9 @@ use crate::error::WorkerError;
 use crate::export::{Exporter, Naming};
 use crate::net::convolve;
 use crate::observer::{Control, Observer, Phase, Progress};
-use crate::plan::{Plan, Unit, UnitOp};
 use crate::simulate;
 use crate::state::State;
+use dyadic_plan::{Plan, Unit, UnitOp};
 
 /// Memory that the largest tensor of all calibration images may take, bytes.
 const TENSOR_BYTES: usize = 256 << 20;

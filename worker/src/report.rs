@@ -3,10 +3,10 @@
 use dyadic_engine::model::Model;
 use serde::Serialize;
 
-use crate::codebook::Statistics;
 use crate::observer::Observer;
-use crate::plan::Plan;
 use crate::state::State;
+use dyadic_plan::Plan;
+use dyadic_plan::codebook::Statistics;
 
 /// One weighted layer.
 #[derive(Debug, Clone, Serialize)]

@@ -1,9 +1,9 @@
 //! Everything that training changes, as plain vectors: latent weights, normalizations, activation steps, the
 //! optimizer's moments and the moving average. A checkpoint is this and a step number, nothing else.
 
-use crate::codebook::{Filter, Fitter};
 use crate::error::WorkerError;
-use crate::plan::{Coding, Plan};
+use dyadic_plan::codebook::{Filter, Fitter};
+use dyadic_plan::{Coding, Plan};
 
 /// A parameter with its momentum.
 #[derive(Debug, Clone, Default, PartialEq)]

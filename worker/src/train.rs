@@ -8,14 +8,14 @@ use std::time::Instant;
 use dyadic_store::spec::{JobSpec, Loss};
 use tch::{Kind, Tensor};
 
-use crate::codebook::{Fitter, Method};
 use crate::data::{Augment, Dataset, Epoch};
 use crate::error::WorkerError;
 use crate::images::Coder;
 use crate::net::{FloatNet, Leaves, Pass, Place, correct, forward, output_step};
 use crate::observer::{Control, Observer, Phase, Progress};
-use crate::plan::Plan;
 use crate::state::{Fit, State};
+use dyadic_plan::Plan;
+use dyadic_plan::codebook::{Fitter, Method};
 
 /// Steps between two that learn the activation steps.
 const LEARN_EVERY: u64 = 32;

@@ -1,11 +1,7 @@
 //! The quantization plan: the float network lowered to quantized units, one for each node of the integer network.
 //!
-//! Training ([`crate::net`]), exact simulation ([`crate::simulate`]) and export ([`crate::export`]) all walk the same
-//! plan, so that none of them can disagree about what is fused, where a rounding happens or how wide a tensor is.
-
-mod lower;
-
-pub use lower::{Options, lower};
+//! Training, exact simulation and export all walk the same plan, so that none of them can disagree about what is fused,
+//! where a rounding happens or how wide a tensor is.
 
 use dyadic_graph::network::{BatchNorm, Window};
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use dyadic_graph::network::{Layer, Network, Op, ValueId, Window};
 
-use super::{Act, Coding, Plan, TensorPlan, Unary, Unit, UnitOp, WeightPlan};
 use crate::codebook::Method;
-use crate::error::WorkerError;
+use crate::plan::{Act, Coding, Plan, TensorPlan, Unary, Unit, UnitOp, WeightPlan};
+use crate::refusal::Refusal;
 
 /// Choices that shape the plan.
 #[derive(Debug, Clone, Copy)]
@@ -36,8 +36,8 @@ struct Chain {
 /// Lowers `network`.
 ///
 /// # Errors
-/// [`WorkerError::Unsupported`], naming the first layer that cannot be quantized.
-pub fn lower(network: &Network, options: &Options) -> Result<Plan, WorkerError> {
+/// [`Refusal`], naming the first layer that cannot be quantized.
+pub fn lower(network: &Network, options: &Options) -> Result<Plan, Refusal> {
     let mut lowering = Lowering::new(network, *options);
     let chains = lowering.chains();
     lowering.find_widths(&chains);
@@ -63,8 +63,8 @@ struct Lowering<'a> {
     plan: Plan,
 }
 
-fn unsupported(layer: &Layer, reason: impl Into<String>) -> WorkerError {
-    WorkerError::Unsupported { layer: layer.name.clone(), reason: reason.into() }
+fn unsupported(layer: &Layer, reason: impl Into<String>) -> Refusal {
+    Refusal { layer: layer.name.clone(), reason: reason.into() }
 }
 
 /// Channels, height and width of a value's shape.
@@ -270,9 +270,9 @@ impl<'a> Lowering<'a> {
     }
 
     /// A new tensor for `value`.
-    fn new_tensor(&mut self, value: ValueId, coding: Coding, suffix: &str) -> Result<usize, WorkerError> {
+    fn new_tensor(&mut self, value: ValueId, coding: Coding, suffix: &str) -> Result<usize, Refusal> {
         let source = &self.network.values[value.0];
-        let shape = chw(&source.shape).ok_or_else(|| WorkerError::Unsupported {
+        let shape = chw(&source.shape).ok_or_else(|| Refusal {
             layer: source.name.clone(),
             reason: format!("its shape {:?} is not channels × height × width", source.shape),
         })?;
@@ -290,7 +290,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// The tensor that holds `value` in `bits`, casting from a wider one if need be.
-    fn read(&mut self, value: ValueId, bits: u8) -> Result<usize, WorkerError> {
+    fn read(&mut self, value: ValueId, bits: u8) -> Result<usize, Refusal> {
         if value == self.network.input && self.plan.tensors.is_empty() {
             self.new_tensor(value, Coding::Input, "")?;
         }
@@ -302,7 +302,7 @@ impl<'a> Lowering<'a> {
             return Ok(tensor);
         }
         let Some(&wide) = self.tensor.get(&(value.0, width)) else {
-            return Err(WorkerError::Unsupported {
+            return Err(Refusal {
                 layer: self.network.values[value.0].name.clone(),
                 reason: "it is read before it is written".into(),
             });
@@ -326,14 +326,14 @@ impl<'a> Lowering<'a> {
         source: usize,
         coding: Coding,
         suffix: &str,
-    ) -> Result<usize, WorkerError> {
+    ) -> Result<usize, Refusal> {
         let output = self.new_tensor(value, coding, suffix)?;
         let name = format!("{}:cast", self.plan.tensors[output].name);
         self.plan.units.push(Unit { name, inputs: vec![source], output, op: UnitOp::Cast });
         Ok(output)
     }
 
-    fn emit(&mut self, chain: &Chain) -> Result<(), WorkerError> {
+    fn emit(&mut self, chain: &Chain) -> Result<(), Refusal> {
         let layer = &self.network.layers[chain.first];
         let other = self.options.other_bits;
         let value = chain.output;
@@ -414,7 +414,7 @@ impl<'a> Lowering<'a> {
         (UnitOp::Unary(unary), Coding::Codes { bits, signed: unary.signed(), step })
     }
 
-    fn emit_conv(&mut self, chain: &Chain, bits: u8) -> Result<(), WorkerError> {
+    fn emit_conv(&mut self, chain: &Chain, bits: u8) -> Result<(), Refusal> {
         let layer = &self.network.layers[chain.first];
         let (want, mut weight, window, groups) = self.geometry(layer)?;
         let x = self.read(layer.inputs[0], want)?;
@@ -462,7 +462,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Width wanted of the input, weights, window and groups of a weighted layer.
-    fn geometry(&self, layer: &Layer) -> Result<(u8, WeightPlan, Window, usize), WorkerError> {
+    fn geometry(&self, layer: &Layer) -> Result<(u8, WeightPlan, Window, usize), Refusal> {
         let plan = |shape: [usize; 4], data: &[f32], bias: &Option<Vec<f32>>| WeightPlan {
             name: layer.name.clone(),
             shape,
@@ -507,10 +507,10 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn finish(mut self) -> Result<Plan, WorkerError> {
+    fn finish(mut self) -> Result<Plan, Refusal> {
         let width = self.width[self.output.0];
         let Some(&output) = self.tensor.get(&(self.output.0, width)) else {
-            return Err(WorkerError::Unsupported {
+            return Err(Refusal {
                 layer: self.plan.output_name.clone(),
                 reason: "the network's output is its input".into(),
             });
@@ -518,7 +518,7 @@ impl<'a> Lowering<'a> {
         self.plan.output = output;
         self.plan.softmax = self.softmax;
         if self.plan.weights.is_empty() {
-            return Err(WorkerError::Unsupported {
+            return Err(Refusal {
                 layer: self.plan.name.clone(),
                 reason: "the network has no convolution and no fully connected layer".into(),
             });

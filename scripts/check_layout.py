@@ -10,17 +10,18 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-OURS = ["proto", "graph", "engine", "store", "server", "worker", "client"]
+OURS = ["proto", "graph", "data", "engine", "store", "server", "worker", "client"]
 PACKAGES = {folder: "dyadic-cli" if folder == "client" else f"dyadic-{folder}" for folder in OURS}
 # What a crate may import of ours.
 MAY = {
     "proto": set(),
     "graph": set(),
+    "data": set(),
     "engine": set(),
     "store": set(),
-    "server": {"proto", "graph", "engine", "store"},
-    "worker": {"graph", "engine", "store"},
-    "client": {"proto"},
+    "server": {"proto", "graph", "data", "engine", "store"},
+    "worker": {"graph", "data", "engine", "store"},
+    "client": {"proto", "data"},
 }
 # Foreign crates that only these of ours may name as a dependency.
 ONLY = {
@@ -31,7 +32,8 @@ ONLY = {
     "tokio": {"store", "server", "worker", "client"},
 }
 # What must not even come in by way of others.
-NEVER_BELOW = {"server": {"torch-sys", "tch"}, "client": {"torch-sys", "sqlx"}, "graph": {"tokio"}, "engine": {"tokio"}}
+NEVER_BELOW = {"server": {"torch-sys", "tch"}, "client": {"torch-sys", "sqlx"}, "graph": {"tokio"}, "engine": {"tokio"},
+               "data": {"tokio", "torch-sys"}}
 
 SQL = re.compile(r'"\s*(SELECT\s.+\sFROM|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|CREATE\s+(TABLE|DATABASE)|LISTEN\s+\w)', re.S)
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|root|home)/|\.\./shared/")

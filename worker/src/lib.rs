@@ -10,7 +10,6 @@ pub mod calibrate;
 pub mod checkpoint;
 pub mod cli;
 pub mod codebook;
-pub mod data;
 pub mod error;
 pub mod evaluate;
 pub mod export;
@@ -26,3 +25,5 @@ pub mod requantize;
 pub mod simulate;
 pub mod state;
 pub mod train;
+
+pub use dyadic_data as data;

@@ -22,6 +22,7 @@
 pub mod artifact;
 pub mod certificate;
 pub mod check;
+pub mod cost;
 pub mod digits;
 pub mod engine;
 mod kernels;

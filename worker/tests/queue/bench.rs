@@ -1,4 +1,4 @@
-//! Workers as real processes on a real queue: killed, drained, cancelled, failed, and what is left behind.
+//! A queue with a model and a dataset in it, and workers as real processes.
 
 use std::fs;
 use std::path::Path;
@@ -17,17 +17,17 @@ use uuid::Uuid;
 const LEASE_SECS: u64 = 2;
 
 /// A queue with a model and a dataset in it.
-struct Bench {
+pub(crate) struct Bench {
     url: String,
-    store: Store,
+    pub(crate) store: Store,
     blobs_url: String,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     model: Uuid,
     dataset: Uuid,
 }
 
 /// A worker process; killed when dropped.
-struct Worker(Child);
+pub(crate) struct Worker(Child);
 
 impl Drop for Worker {
     fn drop(&mut self) {
@@ -37,13 +37,13 @@ impl Drop for Worker {
 }
 
 impl Worker {
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).expect("a process number");
         kill_process(pid, signal).expect("the process is ours");
     }
 
     /// Waits for the process to end by itself.
-    fn ended(&mut self) -> bool {
+    pub(crate) fn ended(&mut self) -> bool {
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(60) {
             if let Ok(Some(status)) = self.0.try_wait() {
@@ -79,7 +79,7 @@ fn digits(folder: &Path) -> Vec<u8> {
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let database = dyadic_store::testing::database().await;
         let store = Store::connect(database.url()).await.expect("a fresh database");
         store.migrate().await.expect("migrations apply");
@@ -125,7 +125,7 @@ impl Bench {
         }
     }
 
-    async fn submit(&self, spec: JobSpec) -> Uuid {
+    pub(crate) async fn submit(&self, spec: JobSpec) -> Uuid {
         let job = NewJob {
             owner: "tests".into(),
             experiment: "tests".into(),
@@ -145,7 +145,7 @@ impl Bench {
         self.store.submit(&job, 100).await.expect("submittable").job.id
     }
 
-    fn worker(&self, name: &str) -> Worker {
+    pub(crate) fn worker(&self, name: &str) -> Worker {
         let log = fs::File::create(self.folder.path().join(format!("{name}.log"))).expect("writable");
         let child = Command::new(env!("CARGO_BIN_EXE_dyadic-worker"))
             .args(["run", "--name", name, "--database-url", &self.url, "--blobs", &self.blobs_url])
@@ -160,12 +160,12 @@ impl Bench {
         Worker(child)
     }
 
-    async fn job(&self, id: Uuid) -> Job {
+    pub(crate) async fn job(&self, id: Uuid) -> Job {
         self.store.job(None, id).await.expect("the job is there")
     }
 
     /// Waits until a job is as wanted; fails with the job and the workers' logs after two minutes.
-    async fn until(&self, id: Uuid, what: &str, wanted: impl Fn(&Job) -> bool) -> Job {
+    pub(crate) async fn until(&self, id: Uuid, what: &str, wanted: impl Fn(&Job) -> bool) -> Job {
         let began = Instant::now();
         let mut reaper = Reaper::new(LEASE_SECS);
         loop {
@@ -185,7 +185,7 @@ impl Bench {
 }
 
 /// Long enough to be disturbed in the middle.
-fn long() -> JobSpec {
+pub(crate) fn long() -> JobSpec {
     let mut spec = JobSpec {
         method: Method::Aptq,
         epochs: 60,
@@ -199,106 +199,11 @@ fn long() -> JobSpec {
     spec
 }
 
-fn weights(job: &Job) -> String {
+pub(crate) fn weights(job: &Job) -> String {
     let artifact = job.artifact.0.as_ref().expect("a success has an artifact");
     artifact.summary["weights_sha256"].as_str().expect("the summary has it").to_string()
 }
 
-fn in_training(job: &Job) -> bool {
+pub(crate) fn in_training(job: &Job) -> bool {
     job.state == JobState::Running && job.checkpoint_step.is_some() && job.phase == "train"
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_worker_s_job_ends_with_the_same_bits_on_another() {
-    let bench = Bench::new().await;
-    let undisturbed = bench.submit(long()).await;
-    let first = bench.worker("first");
-    let undisturbed = bench.until(undisturbed, "undisturbed", |j| j.state == JobState::Succeeded).await;
-
-    let disturbed = bench.submit(long()).await;
-    let before = bench.until(disturbed, "in training", in_training).await;
-    first.signal(Signal::KILL);
-    drop(first);
-    let _second = bench.worker("second");
-    let after = bench.until(disturbed, "resumed", |j| j.state == JobState::Succeeded).await;
-
-    assert_eq!(weights(&after), weights(&undisturbed));
-    assert!(after.fence > before.fence, "another claim finished it");
-    assert_eq!(after.worker.as_deref(), Some("second"));
-    let (a, b) = (undisturbed.artifact.0.expect("made"), after.artifact.0.expect("made"));
-    assert_eq!(a.sha256, b.sha256, "the same job gives the same file");
-    assert_eq!(b.version, 2, "each success is the next version of its name");
-    let log = bench.store.log(disturbed, 0, 1000).await.expect("readable");
-    assert!(format!("{log:?}").contains("resuming at step"), "the second worker went on from a checkpoint");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_slept_through_its_lease_stops_and_leaves_no_trace() {
-    let bench = Bench::new().await;
-    let id = bench.submit(long()).await;
-    let sleeper = bench.worker("sleeper");
-    bench.until(id, "in training", in_training).await;
-    sleeper.signal(Signal::STOP);
-    let _heir = bench.worker("heir");
-    let by_heir = |j: &Job| j.worker.as_deref() == Some("heir");
-    bench.until(id, "claimed by another", |j| by_heir(j) && j.state == JobState::Running).await;
-    sleeper.signal(Signal::CONT);
-    let job = bench.until(id, "finished", |j| j.state == JobState::Succeeded).await;
-    assert!(by_heir(&job), "the one with the later fence publishes");
-    assert_eq!(job.artifact.0.expect("made").version, 1, "and nobody else does");
-
-    let log = bench.folder.path().join("sleeper.log");
-    let began = Instant::now();
-    while !fs::read_to_string(&log).expect("readable").contains("the lease is another's") {
-        assert!(began.elapsed() < Duration::from_secs(60), "the sleeper never noticed");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let after = bench.job(id).await;
-    assert_eq!((after.state, after.fence), (JobState::Succeeded, job.fence));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_drained_worker_gives_its_job_back_without_spending_an_attempt() {
-    let bench = Bench::new().await;
-    let id = bench.submit(long()).await;
-    let mut worker = bench.worker("drained");
-    bench.until(id, "in training", in_training).await;
-    worker.signal(Signal::TERM);
-    assert!(worker.ended(), "a drain ends the process in good order");
-    let job = bench.job(id).await;
-    assert_eq!((job.state, job.attempts, job.stalls), (JobState::Queued, 0, 0));
-    assert!(job.checkpoint_step.is_some());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_running_job_is_cancelled_by_the_next_heartbeat_and_leaves_no_artifact() {
-    let bench = Bench::new().await;
-    let id = bench.submit(long()).await;
-    let _worker = bench.worker("cancelled");
-    bench.until(id, "running", |j| j.state == JobState::Running && j.phase == "train").await;
-    bench.store.cancel(None, id, "tests").await.expect("cancellable");
-    let job = bench.until(id, "cancelled", |j| j.state == JobState::Cancelled).await;
-    assert!(job.artifact.0.is_none());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_cannot_work_fails_in_words_and_the_worker_goes_on() {
-    let bench = Bench::new().await;
-    let mut wrong = long();
-    wrong.normalization.mean = vec![0.5; 3];
-    wrong.normalization.std = vec![0.25; 3];
-    let wrong = bench.submit(wrong).await;
-    let right = bench.submit(JobSpec { epochs: 1, ..long() }).await;
-    let _worker = bench.worker("patient");
-    let job = bench.until(wrong, "failed", |j| j.state == JobState::Failed).await;
-    assert_eq!((job.error_code.as_deref(), job.error_retryable), (Some("invalid"), Some(false)));
-    assert!(job.error_message.is_some_and(|m| m.contains("normalization")));
-    let job = bench.until(right, "succeeded", |j| j.state == JobState::Succeeded).await;
-    let metrics = bench.store.last_metrics(right).await.expect("readable");
-    for name in ["float/accuracy", "accuracy", "epoch/accuracy"] {
-        assert!(metrics.iter().any(|m| m.name == name), "no metric {name}");
-    }
-    let summary = job.artifact.0.expect("made").summary;
-    let accuracy = metrics.iter().find(|m| m.name == "accuracy").map(|m| m.value);
-    assert_eq!(summary["accuracy"].as_f64(), accuracy);
 }

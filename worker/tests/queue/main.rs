@@ -1,0 +1,4 @@
+//! Workers as real processes on a real queue: killed, drained, cancelled, failed, and what is left behind.
+
+mod bench;
+mod lifecycle;

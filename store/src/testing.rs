@@ -1,7 +1,9 @@
-//! A private cluster for a test binary and a fresh, empty database for each test.
+//! A private cluster for a test binary and a fresh, empty database for each test; and disks that can be filled.
 //!
 //! The cluster starts with the first call and ends with the process. Without PostgreSQL the tests fail and say what to
 //! install: they are never skipped.
+
+mod disk;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,6 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use std::{fs, process};
 
 use sqlx::{Connection, PgConnection};
+
+pub use disk::{Filled, SmallDisk, with_own_mounts};
 
 use crate::cluster::Cluster;
 

@@ -1,12 +1,12 @@
 //! A queue with a model and a dataset in it, and workers as real processes.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use dyadic_store::Store;
-use dyadic_store::blob::BlobStore;
+use dyadic_store::blob::{BlobStore, Digest};
 use dyadic_store::job::{Job, JobState, NewJob};
 use dyadic_store::queue::Reaper;
 use dyadic_store::registry::{ModelFile, NewDataset, NewModel};
@@ -20,6 +20,7 @@ const LEASE_SECS: u64 = 2;
 pub(crate) struct Bench {
     url: String,
     pub(crate) store: Store,
+    pub(crate) blobs: BlobStore,
     blobs_url: String,
     pub(crate) folder: tempfile::TempDir,
     model: Uuid,
@@ -80,11 +81,16 @@ fn digits(folder: &Path) -> Vec<u8> {
 
 impl Bench {
     pub(crate) async fn new() -> Self {
+        Self::with_blobs(|folder| folder.join("blobs")).await
+    }
+
+    /// With the blobs in the folder that `place` makes of the bench's own.
+    pub(crate) async fn with_blobs(place: impl FnOnce(&Path) -> PathBuf) -> Self {
         let database = dyadic_store::testing::database().await;
         let store = Store::connect(database.url()).await.expect("a fresh database");
         store.migrate().await.expect("migrations apply");
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let blobs_url = format!("file://{}", folder.path().join("blobs").display());
+        let blobs_url = format!("file://{}", place(folder.path()).display());
         let blobs = BlobStore::open(&blobs_url).expect("a local store");
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../graph/tests/fixtures/lenet_relu_script16_one.onnx");
@@ -118,11 +124,19 @@ impl Bench {
         Bench {
             url: database.url().to_string(),
             store,
+            blobs,
             blobs_url,
             folder,
             model: model.id,
             dataset: dataset.id,
         }
+    }
+
+    /// Digests of the model's and the dataset's bytes.
+    pub(crate) async fn inputs(&self) -> Vec<Digest> {
+        let model = self.store.model(None, &self.model.to_string()).await.expect("it was added");
+        let dataset = self.store.dataset(None, &self.dataset.to_string()).await.expect("it was added");
+        model.files.iter().map(|file| file.sha256).chain([dataset.sha256]).collect()
     }
 
     pub(crate) async fn submit(&self, spec: JobSpec) -> Uuid {
@@ -146,12 +160,18 @@ impl Bench {
     }
 
     pub(crate) fn worker(&self, name: &str) -> Worker {
+        self.worker_in(name, &[])
+    }
+
+    /// A worker with further environment variables.
+    pub(crate) fn worker_in(&self, name: &str, environment: &[(&str, &str)]) -> Worker {
         let log = fs::File::create(self.folder.path().join(format!("{name}.log"))).expect("writable");
         let child = Command::new(env!("CARGO_BIN_EXE_dyadic-worker"))
             .args(["run", "--name", name, "--database-url", &self.url, "--blobs", &self.blobs_url])
             .args(["--lease-secs", "2", "--checkpoint-secs", "1", "--poll-secs", "1"])
             .arg("--cache")
             .arg(self.folder.path().join("cache"))
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

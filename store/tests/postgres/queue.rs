@@ -256,9 +256,39 @@ async fn a_checkpoint_forgives_stalls_and_never_goes_back() {
     let held = fixture.claim().await;
     fixture.store.checkpoint(held, digest("c7"), 10, 7).await.unwrap();
     assert_eq!(fixture.job(id).await.stalls, 0);
-    assert!(fixture.store.checkpoint(held, digest("c6"), 10, 6).await.is_err());
+    assert_eq!(kind(fixture.store.checkpoint(held, digest("c6"), 10, 6).await), ErrorKind::Precondition);
     let job = fixture.job(id).await;
     assert_eq!((job.checkpoint_sha256, job.checkpoint_step), (Some(digest("c7")), Some(7)));
+}
+
+#[tokio::test]
+async fn a_run_that_starts_over_has_checkpoints_again_and_stalls_are_forgiven() {
+    let fixture = Fixture::new().await;
+    let first = fixture.running().await;
+    fixture.store.checkpoint(first, digest("c9"), 10, 9).await.unwrap();
+    fixture.store.fail(first, &failure(true)).await.unwrap();
+    fixture.pass_backoffs().await;
+    let held = fixture.claim().await;
+    let blobs = fixture.store.blob_usage().await.unwrap();
+    for step in [0, 8] {
+        let refused = fixture.store.announce_checkpoint(held, digest("c8"), 10, step).await;
+        assert_eq!(kind(refused), ErrorKind::Precondition);
+    }
+    assert_eq!(
+        kind(fixture.store.announce_checkpoint(first, digest("c8"), 10, 20).await),
+        ErrorKind::LeaseLost
+    );
+    assert_eq!(fixture.store.blob_usage().await.unwrap(), blobs, "what is refused is not even announced");
+
+    assert_eq!(kind(fixture.store.start_over(first).await), ErrorKind::LeaseLost);
+    assert_eq!(fixture.job(held.job).await.checkpoint_step, Some(9), "a stale worker gives nothing up");
+    fixture.store.start_over(held).await.unwrap();
+    let job = fixture.job(held.job).await;
+    assert_eq!((job.checkpoint_sha256, job.checkpoint_step, job.stalls), (None, None, 1));
+    fixture.store.announce_checkpoint(held, digest("c1"), 10, 1).await.unwrap();
+    fixture.store.checkpoint(held, digest("c1"), 10, 1).await.unwrap();
+    let job = fixture.job(held.job).await;
+    assert_eq!((job.checkpoint_sha256, job.checkpoint_step, job.stalls), (Some(digest("c1")), Some(1), 0));
 }
 
 #[tokio::test]

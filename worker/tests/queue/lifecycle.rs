@@ -33,6 +33,56 @@ async fn a_killed_worker_s_job_ends_with_the_same_bits_on_another() {
     assert!(format!("{log:?}").contains("resuming at step"), "the second worker went on from a checkpoint");
 }
 
+/// Threads differ, so that nothing can be resumed, and every worker but the last is killed: each must begin anew, say so,
+/// and have checkpoints of its own, by which the stall before is forgiven.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_starts_over_on_other_arithmetic_gets_new_checkpoints_and_no_stall_adds_up() {
+    let bench = Bench::new().await;
+    let id = bench.submit(JobSpec { threads: None, ..long() }).await;
+    let threads = |count| [("OMP_NUM_THREADS", count)];
+    for (fence, count) in [(1, "1"), (2, "2"), (3, "1"), (4, "2")] {
+        let worker = bench.worker_in(&format!("{count} threads, run {fence}"), &threads(count));
+        let before = |job: &Job, step| job.checkpoint_step.is_some_and(|at| at.unsigned_abs() < step);
+        if fence == 1 {
+            let far_on =
+                |j: &Job| in_training(j) && j.progress_done * 3 > j.progress_total && !before(j, 300);
+            bench.until(id, "far in training", far_on).await;
+        } else {
+            let own = |j: &Job| j.fence == fence && in_training(j) && j.stalls == 0 && before(j, 300);
+            bench.until(id, "a checkpoint of its own", own).await;
+        }
+        worker.signal(Signal::KILL);
+        drop(worker);
+        bench.until(id, "given up", |j| j.state == JobState::Queued).await;
+    }
+    let _last = bench.worker_in("last", &threads("1"));
+    bench.until(id, "succeeded", |j| j.state == JobState::Succeeded).await;
+
+    let log = format!("{:?}", bench.store.log(id, 0, 10_000).await.expect("readable"));
+    assert_eq!(log.matches("starting over from step 0").count(), 4, "{log}");
+    assert!(log.contains("the result would not be bit-identical"), "{log}");
+    assert!(!log.contains("was not written"), "{log}");
+}
+
+/// What was lost is said, and only the work is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_checkpoint_costs_its_work_and_not_the_job() {
+    let bench = Bench::new().await;
+    let id = bench.submit(long()).await;
+    let first = bench.worker("first");
+    bench.until(id, "in training", in_training).await;
+    first.signal(Signal::KILL);
+    drop(first);
+    let job = bench.until(id, "given up", |j| j.state == JobState::Queued).await;
+    let checkpoint = job.checkpoint_sha256.expect("it has one").to_string();
+    let path = bench.folder.path().join("blobs").join(&checkpoint[..2]).join(&checkpoint[2..]);
+    fs::write(path, b"").expect("writable");
+    let _second = bench.worker("second");
+    bench.until(id, "succeeded", |j| j.state == JobState::Succeeded).await;
+    let log = format!("{:?}", bench.store.log(id, 0, 10_000).await.expect("readable"));
+    assert!(log.contains("starting over from step 0") && log.contains("is damaged"), "{log}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_slept_through_its_lease_stops_and_leaves_no_trace() {
     let bench = Bench::new().await;

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use dyadic_store::ErrorKind;
+use dyadic_store::blob::BlobStore;
 use dyadic_store::job::{JobState, Lease, LogLine, NewJob};
 use dyadic_store::notice::{Notice, Topic};
 use dyadic_store::queue::NewMetric;
 
+use crate::collecting::collector;
 use crate::fixture::{Fixture, LEASE, ROOM, digest, failure, kind, outcome, worker};
 
 #[tokio::test]
@@ -158,12 +160,15 @@ async fn a_success_of_deleted_bytes_waits_until_they_are_stored_again() {
     let held = fixture.running().await;
     fixture.store.touch_blob(outcome().sha256, 99).await.unwrap();
     fixture.sql("UPDATE blob SET touched_at = now() - interval '2 days'").await.unwrap();
-    let marked = fixture.store.mark_unreferenced_blobs(Duration::from_secs(86400), 100).await.unwrap();
+    let mut collector = collector(&fixture.store).await;
+    let marked = collector.mark(Duration::from_secs(86400), 100).await.unwrap();
     assert_eq!(marked, [outcome().sha256]);
     assert_eq!(kind(fixture.complete(held).await), ErrorKind::Unavailable);
     assert_eq!(kind(fixture.store.checkpoint(held, outcome().sha256, 99, 1).await), ErrorKind::Unavailable);
     assert_eq!(fixture.job(held.job).await.state, JobState::Running);
-    fixture.store.forget_blob(outcome().sha256).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = BlobStore::local(folder.path()).unwrap();
+    assert!(collector.remove(&blobs, outcome().sha256).await.unwrap());
     fixture.complete(held).await.unwrap();
 }
 

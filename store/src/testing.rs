@@ -52,6 +52,17 @@ pub async fn database() -> Database {
     Database { url }
 }
 
+/// Puts other settings into a submitted job, as another version of the program might have written them.
+///
+/// # Panics
+/// If there is no such job, or the text is no JSON.
+pub async fn overwrite_settings(url: &str, job: uuid::Uuid, settings: &str) {
+    let mut connection = PgConnection::connect(url).await.expect("the database is there");
+    let statement = sqlx::query("UPDATE job SET settings = $2::jsonb WHERE id = $1").bind(job).bind(settings);
+    let done = statement.execute(&mut connection).await.expect("the settings are JSON");
+    assert_eq!(done.rows_affected(), 1, "there is no job {job}");
+}
+
 fn start() -> Cluster {
     let base = std::env::temp_dir();
     remove_leftovers(&base);

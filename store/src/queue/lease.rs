@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::blob::Digest;
 use crate::database::Store;
-use crate::error::{Result, StoreError};
+use crate::error::{ErrorKind, Result, StoreError};
 use crate::job::{Failure, Heartbeat, Job, Lease, Outcome, Progress, Published, Worker};
 
 /// A recovery point of a claim.
@@ -21,22 +21,39 @@ struct Checkpoint {
 }
 
 impl Store {
-    /// Claims the next job that this worker can run, for `lease`; `None` if there is none.
+    /// Claims the next job that this worker can run, for `lease`; `None` if there is none. One whose record cannot be read
+    /// is failed for good, in words, and the next one is taken.
     ///
     /// # Errors
     /// `Unavailable`.
     pub async fn claim(&self, worker: &Worker, lease: Duration) -> Result<Option<(Lease, Job)>> {
-        let claimed: Option<(Uuid, i64)> = sqlx::query_as(include_str!("claim.sql"))
-            .bind(&worker.capabilities)
-            .bind(lease.as_secs_f64())
-            .bind(&worker.name)
-            .bind(&worker.host)
-            .bind(&worker.code_version)
-            .fetch_optional(&self.pool)
-            .await?;
-        let Some((job, fence)) = claimed else { return Ok(None) };
-        let lease = Lease { job, fence: fence.unsigned_abs() };
-        Ok(Some((lease, self.job(None, job).await?)))
+        loop {
+            let claimed: Option<(Uuid, i64)> = sqlx::query_as(include_str!("claim.sql"))
+                .bind(&worker.capabilities)
+                .bind(lease.as_secs_f64())
+                .bind(&worker.name)
+                .bind(&worker.host)
+                .bind(&worker.code_version)
+                .fetch_optional(&self.pool)
+                .await?;
+            let Some((job, fence)) = claimed else { return Ok(None) };
+            let held = Lease { job, fence: fence.unsigned_abs() };
+            match self.job(None, job).await {
+                Ok(job) => return Ok(Some((held, job))),
+                Err(error) if error.kind() == ErrorKind::DataLoss => {
+                    let version = &worker.code_version;
+                    let message =
+                        format!("the job's record cannot be read by this worker ({version}): {error}");
+                    self.fail(held, &Failure { code: "unreadable".to_owned(), message, retryable: false })
+                        .await?;
+                }
+                Err(error) => {
+                    // If this does not arrive either, the lease runs out.
+                    let _ = self.give_back(held).await;
+                    return Err(error);
+                }
+            }
+        }
     }
 
     /// Keeps the lease for another `lease` from now and tells how far the job is.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use dyadic_store::ErrorKind;
 use dyadic_store::blob::BlobStore;
+use dyadic_store::history::JobFilter;
 use dyadic_store::job::{JobState, Lease, LogLine, NewJob};
 use dyadic_store::notice::{Notice, Topic};
 use dyadic_store::queue::NewMetric;
@@ -21,7 +22,7 @@ async fn the_same_key_with_the_same_request_is_the_same_job() {
     assert_eq!((first.existed, again.existed), (false, true));
     assert_eq!(first.job.id, again.job.id);
     assert_eq!(first.job.tags["colour"], "blue");
-    assert_eq!(first.job.settings.epochs, 3);
+    assert_eq!(first.job.settings.known().unwrap().epochs, 3);
 
     let other = NewJob { spec: serde_json::json!({"epochs": 4}), ..job.clone() };
     assert_eq!(kind(fixture.store.submit(&other, ROOM).await), ErrorKind::Conflict);
@@ -264,6 +265,30 @@ async fn a_checkpoint_forgives_stalls_and_never_goes_back() {
     assert_eq!(kind(fixture.store.checkpoint(held, digest("c6"), 10, 6).await), ErrorKind::Precondition);
     let job = fixture.job(id).await;
     assert_eq!((job.checkpoint_sha256, job.checkpoint_step), (Some(digest("c7")), Some(7)));
+}
+
+/// Rows as a newer program might have written them.
+#[tokio::test]
+async fn settings_that_cannot_be_read_break_neither_a_page_nor_a_claim() {
+    let fixture = Fixture::new().await;
+    let (newer, unreadable, sound) =
+        (fixture.submit().await.id, fixture.submit().await.id, fixture.submit().await.id);
+    for (id, settings) in [(newer, "settings || '{\"newer\": 1}'"), (unreadable, "'{\"method\": \"later\"}'")]
+    {
+        fixture.sql(&format!("UPDATE job SET settings = {settings} WHERE id = '{id}'")).await.unwrap();
+    }
+    let page = fixture.store.jobs(&JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap();
+    assert_eq!(page.iter().map(|job| job.id).collect::<Vec<_>>(), [sound, unreadable, newer]);
+    assert_eq!(page[1].settings.known(), None);
+    assert_eq!(page[2].settings.known().map(|settings| settings.epochs), Some(3));
+    let comparison = fixture.store.compare(None, &[newer, unreadable]).await.unwrap();
+    assert!(comparison.differing.contains(&"method".to_owned()));
+    for (id, word) in [(newer, "newer"), (unreadable, "later")] {
+        let (held, job) = fixture.store.claim(&worker("w1"), LEASE).await.unwrap().unwrap();
+        assert_eq!((held.job, job.id), (id, id));
+        let reason = job.settings.runnable().unwrap_err().to_string();
+        assert!(reason.contains(word), "{reason}");
+    }
 }
 
 #[tokio::test]

@@ -128,6 +128,11 @@ impl Bench {
     }
 
     fn quantize(&self, lease: Lease, job: &Job) -> Result<Outcome, Ended> {
+        let spec = job.settings.runnable().map_err(|error| {
+            let (code, message) =
+                ("unreadable".to_string(), format!("{error} (this worker is {})", self.worker.code_version));
+            Ended::Failed(Failure { code, message, retryable: false })
+        })?;
         let every = Duration::from_secs(u64::from(self.settings.checkpoint_secs));
         let handle = self.runtime.handle().clone();
         let mut reporter = Reporter::new(handle, &self.store, &self.blobs, &self.shared, lease, every);
@@ -143,7 +148,7 @@ impl Bench {
             train: &inputs.train,
             test: &inputs.test,
             dataset_sha256: inputs.dataset_sha256.clone(),
-            spec: &job.settings,
+            spec,
             resume,
         };
         let (mut result, unusable) = match &inputs.checkpoint {

@@ -18,7 +18,7 @@ const LEASE_SECS: u64 = 2;
 
 /// A queue with a model and a dataset in it.
 pub(crate) struct Bench {
-    url: String,
+    pub(crate) url: String,
     pub(crate) store: Store,
     pub(crate) blobs: BlobStore,
     blobs_url: String,
@@ -184,7 +184,7 @@ impl Bench {
         self.store.job(None, id).await.expect("the job is there")
     }
 
-    /// Waits until a job is as wanted; fails with the job and the workers' logs after two minutes.
+    /// Waits until a job is as wanted; fails with the job and the workers' logs after five minutes.
     pub(crate) async fn until(&self, id: Uuid, what: &str, wanted: impl Fn(&Job) -> bool) -> Job {
         let began = Instant::now();
         let mut reaper = Reaper::new(LEASE_SECS);
@@ -193,7 +193,7 @@ impl Bench {
             if wanted(&job) {
                 return job;
             }
-            if began.elapsed() > Duration::from_secs(120) || (job.state.is_final() && !wanted(&job)) {
+            if began.elapsed() > Duration::from_secs(300) || (job.state.is_final() && !wanted(&job)) {
                 let logs = fs::read_dir(self.folder.path()).expect("listable").filter_map(Result::ok);
                 let logs: Vec<_> = logs.filter_map(|e| fs::read_to_string(e.path()).ok()).collect();
                 panic!("{what}: {job:#?}\n{}", logs.join("\n"));

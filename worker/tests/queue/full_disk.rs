@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dyadic_store::blob::Digest;
 use dyadic_store::job::{Job, JobState};
+use dyadic_store::spec::JobSpec;
 use dyadic_store::testing::{SmallDisk, with_own_mounts};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -58,7 +59,7 @@ async fn a_full_disk_delays_jobs_and_never_makes_an_artifact_that_is_not_whole()
     let disk = disk.expect("mounted above");
     let inputs = bench.inputs().await;
     let mut worker = bench.worker("undisturbed");
-    let id = bench.submit(long()).await;
+    let id = bench.submit(JobSpec { epochs: 24, ..long() }).await;
     let expected = bench.until(id, "undisturbed", |j| j.state == JobState::Succeeded).await;
     let expected = expected.artifact.0.expect("a success has an artifact").sha256;
 
@@ -68,7 +69,7 @@ async fn a_full_disk_delays_jobs_and_never_makes_an_artifact_that_is_not_whole()
         .enumerate()
     {
         forget_results(&bench, &disk, &inputs).await;
-        let id = bench.submit(long()).await;
+        let id = bench.submit(JobSpec { epochs: 24, ..long() }).await;
         bench.until(id, "in training", in_training).await;
         if moment == Moment::Publish {
             bench.until(id, "near its end", near_its_end).await;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use dyadic_store::job::{Job, JobState};
 use dyadic_store::spec::JobSpec;
+use dyadic_store::testing::overwrite_settings;
 use rustix::process::Signal;
 
 use crate::bench::{Bench, in_training, long, weights};
@@ -38,17 +39,18 @@ async fn a_killed_worker_s_job_ends_with_the_same_bits_on_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_starts_over_on_other_arithmetic_gets_new_checkpoints_and_no_stall_adds_up() {
     let bench = Bench::new().await;
-    let id = bench.submit(JobSpec { threads: None, ..long() }).await;
+    let id = bench.submit(JobSpec { threads: None, epochs: 48, ..long() }).await;
     let threads = |count| [("OMP_NUM_THREADS", count)];
+    let mut far = 0;
     for (fence, count) in [(1, "1"), (2, "2"), (3, "1"), (4, "2")] {
         let worker = bench.worker_in(&format!("{count} threads, run {fence}"), &threads(count));
-        let before = |job: &Job, step| job.checkpoint_step.is_some_and(|at| at.unsigned_abs() < step);
         if fence == 1 {
-            let far_on =
-                |j: &Job| in_training(j) && j.progress_done * 3 > j.progress_total && !before(j, 300);
-            bench.until(id, "far in training", far_on).await;
+            let halfway = |j: &Job| in_training(j) && j.progress_done * 2 > j.progress_total;
+            far = bench.until(id, "far in training", halfway).await.checkpoint_step.expect("it has one");
         } else {
-            let own = |j: &Job| j.fence == fence && in_training(j) && j.stalls == 0 && before(j, 300);
+            let own = |j: &Job| {
+                j.fence == fence && in_training(j) && j.stalls == 0 && j.checkpoint_step < Some(far)
+            };
             bench.until(id, "a checkpoint of its own", own).await;
         }
         worker.signal(Signal::KILL);
@@ -68,7 +70,7 @@ async fn a_job_that_starts_over_on_other_arithmetic_gets_new_checkpoints_and_no_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_checkpoint_costs_its_work_and_not_the_job() {
     let bench = Bench::new().await;
-    let id = bench.submit(long()).await;
+    let id = bench.submit(JobSpec { epochs: 24, ..long() }).await;
     let first = bench.worker("first");
     bench.until(id, "in training", in_training).await;
     first.signal(Signal::KILL);
@@ -152,4 +154,17 @@ async fn a_job_that_cannot_work_fails_in_words_and_the_worker_goes_on() {
     let summary = job.artifact.0.expect("made").summary;
     let accuracy = metrics.iter().find(|m| m.name == "accuracy").map(|m| m.value);
     assert_eq!(summary["accuracy"].as_f64(), accuracy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_settings_are_not_understood_fails_in_words_and_the_worker_goes_on() {
+    let bench = Bench::new().await;
+    let later = bench.submit(long()).await;
+    overwrite_settings(&bench.url, later, r#"{"method": "of a later version"}"#).await;
+    let right = bench.submit(JobSpec { epochs: 1, ..long() }).await;
+    let _worker = bench.worker("older");
+    let job = bench.until(later, "failed", |j| j.state == JobState::Failed).await;
+    assert_eq!((job.error_code.as_deref(), job.error_retryable), (Some("unreadable"), Some(false)));
+    assert!(job.error_message.is_some_and(|m| m.contains("of a later version")));
+    bench.until(right, "succeeded", |j| j.state == JobState::Succeeded).await;
 }

@@ -136,8 +136,9 @@ impl Observer for Reporter<'_> {
         self.say("info", line.to_string());
     }
 
-    fn wants_checkpoint(&mut self, _step: u64) -> bool {
-        self.shared.draining() || Instant::now() >= self.next_checkpoint
+    fn wants_checkpoint(&mut self, step: u64) -> bool {
+        // What went before the first step is kept whenever it is done.
+        step == 0 || self.shared.draining() || Instant::now() >= self.next_checkpoint
     }
 
     fn checkpoint(&mut self, bytes: Vec<u8>, step: u64) -> Control {

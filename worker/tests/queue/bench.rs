@@ -225,5 +225,5 @@ pub(crate) fn weights(job: &Job) -> String {
 }
 
 pub(crate) fn in_training(job: &Job) -> bool {
-    job.state == JobState::Running && job.checkpoint_step.is_some() && job.phase == "train"
+    job.state == JobState::Running && job.checkpoint_step > Some(0) && job.phase == "train"
 }

@@ -168,3 +168,19 @@ async fn a_job_whose_settings_are_not_understood_fails_in_words_and_the_worker_g
     assert!(job.error_message.is_some_and(|m| m.contains("of a later version")));
     bench.until(right, "succeeded", |j| j.state == JobState::Succeeded).await;
 }
+
+/// Nothing but the lease's end is lost by a worker that is killed once calibration is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn calibration_is_done_once() {
+    let bench = Bench::new().await;
+    let id = bench.submit(JobSpec { epochs: 12, ..long() }).await;
+    let first = bench.worker("first");
+    bench.until(id, "calibrated", |j| j.checkpoint_step.is_some()).await;
+    first.signal(Signal::KILL);
+    drop(first);
+    let _second = bench.worker("second");
+    bench.until(id, "succeeded", |j| j.state == JobState::Succeeded).await;
+    let log = format!("{:?}", bench.store.log(id, 0, 10_000).await.expect("readable"));
+    assert!(log.contains("resuming at step"), "{log}");
+    assert_eq!(log.matches("float network:").count(), 1, "{log}");
+}

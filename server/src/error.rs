@@ -179,6 +179,7 @@ fn upload(error: &UploadError) -> Code {
         UploadError::WrongOffset { .. } => Code::FailedPrecondition,
         UploadError::TooLarge { .. } => Code::ResourceExhausted,
         UploadError::Busy => Code::Aborted,
+        UploadError::Damaged => Code::DataLoss,
         UploadError::Idle(_) => Code::DeadlineExceeded,
         UploadError::Io(error) => io(error),
     }

@@ -98,6 +98,10 @@ impl Server {
             Some(url) => BlobStore::open(url)?,
             None => BlobStore::local(&data_dir.join("blobs"))?,
         };
+        match blobs.clear_staging().await? {
+            0 => {}
+            count => tracing::info!(count, "unfinished blobs of writers that are no more removed"),
+        }
         let url = config.database_url.as_deref().ok_or(ConfigError::NoDatabase)?;
         let store = Store::connect(url).await?;
         store.migrate().await?;

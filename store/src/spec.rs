@@ -1,5 +1,9 @@
 //! What a quantization job is asked to do: plain data, shared by queue, server and worker.
 
+mod stored;
+
+pub use stored::{StoredSpec, UnreadableSpec};
+
 use serde::{Deserialize, Serialize};
 
 /// Which algorithm quantizes the weights.
@@ -68,7 +72,6 @@ pub enum Precision {
 
 /// Widths of activation codes, 4 to 8 each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ActivationBits {
     /// Where a stride-1 3×3 convolution reads.
     pub conv3x3: u8,
@@ -78,7 +81,6 @@ pub struct ActivationBits {
 
 /// Normalization of 8-bit images: `(v/255 − mean) / std`, one pair a channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Normalization {
     /// Means.
     pub mean: Vec<f32>,
@@ -86,9 +88,10 @@ pub struct Normalization {
     pub std: Vec<f32>,
 }
 
-/// A job's settings, all defaults resolved.
+/// A job's settings, all defaults resolved. As JSON they are stored only, and read through [`StoredSpec`], which tells of
+/// fields that are not known; a field that gets another name keeps the old one as an alias.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct JobSpec {
     /// Algorithm.
     pub method: Method,
@@ -271,7 +274,8 @@ mod tests {
         let text = serde_json::to_string(&spec).expect("plain data");
         assert_eq!(serde_json::from_str::<JobSpec>(&text).expect("its own form"), spec);
         assert_eq!(serde_json::from_str::<JobSpec>("{}").expect("all defaults"), spec);
-        assert!(serde_json::from_str::<JobSpec>("{\"epoch\": 3}").is_err());
+        let misspelt = StoredSpec::from(serde_json::json!({"epoch": 3}));
+        assert!(misspelt.runnable().is_err());
     }
 
     #[test]

@@ -29,6 +29,15 @@ struct Header {
     step: u64,
     input_step: f32,
     float_accuracy: Option<f64>,
+    /// The same, bit for bit: a decimal number may come back from JSON as its neighbour.
+    #[serde(default)]
+    float_accuracy_bits: Option<u64>,
+}
+
+impl Header {
+    fn float_accuracy(&self) -> Option<f64> {
+        self.float_accuracy_bits.map(f64::from_bits).or(self.float_accuracy)
+    }
 }
 
 /// A checkpoint's content.
@@ -78,6 +87,7 @@ impl Checkpoint {
             step: self.state.step,
             input_step: self.state.input_step,
             float_accuracy: self.float_accuracy,
+            float_accuracy_bits: self.float_accuracy.map(f64::to_bits),
         };
         let header = serde_json::to_string(&header).map_err(|e| WorkerError::Checkpoint(e.to_string()))?;
         let metadata = HashMap::from([("dyadic-checkpoint".to_string(), header)]);
@@ -126,7 +136,8 @@ impl Checkpoint {
         for s in read.tensor("steps", Some(4 * plan.steps))?.chunks_exact(4) {
             state.steps.push(StepState { exponent: s[0] as i32, latent: s[1], first: s[2], second: s[3] });
         }
-        Ok(Checkpoint { origin: header.origin, state, float_accuracy: header.float_accuracy })
+        let float_accuracy = header.float_accuracy();
+        Ok(Checkpoint { origin: header.origin, state, float_accuracy })
     }
 }
 
@@ -194,5 +205,31 @@ impl Reader<'_> {
             rest = tail;
         }
         Ok(filters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accuracy_comes_back_to_the_bit() {
+        for images in [1797u32, 9000, 12_345] {
+            for correct in 0..=images {
+                let accuracy = f64::from(correct) / f64::from(images);
+                let origin = Origin { fingerprint: String::new(), arithmetic: String::new() };
+                let header = Header {
+                    version: VERSION,
+                    origin,
+                    step: 0,
+                    input_step: 1.0,
+                    float_accuracy: Some(accuracy),
+                    float_accuracy_bits: Some(accuracy.to_bits()),
+                };
+                let text = serde_json::to_string(&header).expect("plain data");
+                let read: Header = serde_json::from_str(&text).expect("its own form");
+                assert_eq!(read.float_accuracy(), Some(accuracy), "{correct} of {images}");
+            }
+        }
     }
 }

@@ -205,7 +205,18 @@ impl<'a> Run<'a> {
         observer.metric("float/accuracy", 0, self.float_accuracy);
         observer.log(&format!("float network: {:.2} %", 100.0 * self.float_accuracy));
         self.state = self.calibrate(observer)?;
+        // Calibration may have taken as long as many steps.
+        if observer.wants_checkpoint(0)
+            && observer.checkpoint(self.snapshot(&self.state)?, 0) == Control::Stop
+        {
+            return Err(WorkerError::Stopped);
+        }
         Ok(())
+    }
+
+    fn snapshot(&self, state: &State) -> Result<Vec<u8>, WorkerError> {
+        let (origin, float_accuracy) = (self.origin.clone(), Some(self.float_accuracy));
+        Checkpoint { origin, state: state.clone(), float_accuracy }.to_bytes()
     }
 
     fn eval_count(&self) -> usize {

@@ -65,9 +65,14 @@ impl Harness {
 
     /// The same with further flags.
     pub(crate) async fn start_with(flags: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), flags).await
+    }
+
+    /// The same with its data in the folder `data` of a given one.
+    pub(crate) async fn start_in(dir: tempfile::TempDir, flags: &[&str]) -> Self {
         let database = dyadic_store::testing::database().await;
-        let dir = tempfile::tempdir().unwrap();
-        let data = dir.path().to_str().unwrap();
+        let data = dir.path().join("data");
+        let data = data.to_str().unwrap();
         let base = [
             "dyadic-server",
             "--listen",
@@ -108,12 +113,12 @@ impl Harness {
     }
 
     pub(crate) fn local_token(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("token")).unwrap().trim().to_owned()
+        std::fs::read_to_string(self.folder().join("token")).unwrap().trim().to_owned()
     }
 
     /// Files of uploads that are under way.
     pub(crate) fn spooled_files(&self) -> usize {
-        std::fs::read_dir(self.dir.path().join("uploads")).unwrap().count()
+        std::fs::read_dir(self.folder().join("uploads")).unwrap().count()
     }
 
     pub(crate) fn channel(&self) -> Channel {
@@ -292,8 +297,9 @@ impl Harness {
         panic!("{name}/{version} did not become ready");
     }
 
-    pub(crate) fn folder(&self) -> &std::path::Path {
-        self.dir.path()
+    /// Its data.
+    pub(crate) fn folder(&self) -> std::path::PathBuf {
+        self.dir.path().join("data")
     }
 }
 

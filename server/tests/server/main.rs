@@ -1,6 +1,7 @@
 //! The server as its clients see it: real processes' parts, real database, real sockets.
 
 mod datasets;
+mod full_disk;
 mod harness;
 mod inference;
 mod jobs;

@@ -1,12 +1,12 @@
-//! Workers as real processes on a real queue: killed, drained, cancelled, failed, and what is left behind.
+//! A queue with a model and a dataset in it, and workers as real processes.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use dyadic_store::Store;
-use dyadic_store::blob::BlobStore;
+use dyadic_store::blob::{BlobStore, Digest};
 use dyadic_store::job::{Job, JobState, NewJob};
 use dyadic_store::queue::Reaper;
 use dyadic_store::registry::{ModelFile, NewDataset, NewModel};
@@ -17,17 +17,18 @@ use uuid::Uuid;
 const LEASE_SECS: u64 = 2;
 
 /// A queue with a model and a dataset in it.
-struct Bench {
-    url: String,
-    store: Store,
+pub(crate) struct Bench {
+    pub(crate) url: String,
+    pub(crate) store: Store,
+    pub(crate) blobs: BlobStore,
     blobs_url: String,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     model: Uuid,
     dataset: Uuid,
 }
 
 /// A worker process; killed when dropped.
-struct Worker(Child);
+pub(crate) struct Worker(Child);
 
 impl Drop for Worker {
     fn drop(&mut self) {
@@ -37,13 +38,13 @@ impl Drop for Worker {
 }
 
 impl Worker {
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).expect("a process number");
         kill_process(pid, signal).expect("the process is ours");
     }
 
     /// Waits for the process to end by itself.
-    fn ended(&mut self) -> bool {
+    pub(crate) fn ended(&mut self) -> bool {
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(60) {
             if let Ok(Some(status)) = self.0.try_wait() {
@@ -79,12 +80,17 @@ fn digits(folder: &Path) -> Vec<u8> {
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
+        Self::with_blobs(|folder| folder.join("blobs")).await
+    }
+
+    /// With the blobs in the folder that `place` makes of the bench's own.
+    pub(crate) async fn with_blobs(place: impl FnOnce(&Path) -> PathBuf) -> Self {
         let database = dyadic_store::testing::database().await;
         let store = Store::connect(database.url()).await.expect("a fresh database");
         store.migrate().await.expect("migrations apply");
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let blobs_url = format!("file://{}", folder.path().join("blobs").display());
+        let blobs_url = format!("file://{}", place(folder.path()).display());
         let blobs = BlobStore::open(&blobs_url).expect("a local store");
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../graph/tests/fixtures/lenet_relu_script16_one.onnx");
@@ -118,6 +124,7 @@ impl Bench {
         Bench {
             url: database.url().to_string(),
             store,
+            blobs,
             blobs_url,
             folder,
             model: model.id,
@@ -125,7 +132,14 @@ impl Bench {
         }
     }
 
-    async fn submit(&self, spec: JobSpec) -> Uuid {
+    /// Digests of the model's and the dataset's bytes.
+    pub(crate) async fn inputs(&self) -> Vec<Digest> {
+        let model = self.store.model(None, &self.model.to_string()).await.expect("it was added");
+        let dataset = self.store.dataset(None, &self.dataset.to_string()).await.expect("it was added");
+        model.files.iter().map(|file| file.sha256).chain([dataset.sha256]).collect()
+    }
+
+    pub(crate) async fn submit(&self, spec: JobSpec) -> Uuid {
         let job = NewJob {
             owner: "tests".into(),
             experiment: "tests".into(),
@@ -145,13 +159,19 @@ impl Bench {
         self.store.submit(&job, 100).await.expect("submittable").job.id
     }
 
-    fn worker(&self, name: &str) -> Worker {
+    pub(crate) fn worker(&self, name: &str) -> Worker {
+        self.worker_in(name, &[])
+    }
+
+    /// A worker with further environment variables.
+    pub(crate) fn worker_in(&self, name: &str, environment: &[(&str, &str)]) -> Worker {
         let log = fs::File::create(self.folder.path().join(format!("{name}.log"))).expect("writable");
         let child = Command::new(env!("CARGO_BIN_EXE_dyadic-worker"))
             .args(["run", "--name", name, "--database-url", &self.url, "--blobs", &self.blobs_url])
             .args(["--lease-secs", "2", "--checkpoint-secs", "1", "--poll-secs", "1"])
             .arg("--cache")
             .arg(self.folder.path().join("cache"))
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -160,12 +180,12 @@ impl Bench {
         Worker(child)
     }
 
-    async fn job(&self, id: Uuid) -> Job {
+    pub(crate) async fn job(&self, id: Uuid) -> Job {
         self.store.job(None, id).await.expect("the job is there")
     }
 
-    /// Waits until a job is as wanted; fails with the job and the workers' logs after two minutes.
-    async fn until(&self, id: Uuid, what: &str, wanted: impl Fn(&Job) -> bool) -> Job {
+    /// Waits until a job is as wanted; fails with the job and the workers' logs after five minutes.
+    pub(crate) async fn until(&self, id: Uuid, what: &str, wanted: impl Fn(&Job) -> bool) -> Job {
         let began = Instant::now();
         let mut reaper = Reaper::new(LEASE_SECS);
         loop {
@@ -173,7 +193,7 @@ impl Bench {
             if wanted(&job) {
                 return job;
             }
-            if began.elapsed() > Duration::from_secs(120) || (job.state.is_final() && !wanted(&job)) {
+            if began.elapsed() > Duration::from_secs(300) || (job.state.is_final() && !wanted(&job)) {
                 let logs = fs::read_dir(self.folder.path()).expect("listable").filter_map(Result::ok);
                 let logs: Vec<_> = logs.filter_map(|e| fs::read_to_string(e.path()).ok()).collect();
                 panic!("{what}: {job:#?}\n{}", logs.join("\n"));
@@ -185,7 +205,7 @@ impl Bench {
 }
 
 /// Long enough to be disturbed in the middle.
-fn long() -> JobSpec {
+pub(crate) fn long() -> JobSpec {
     let mut spec = JobSpec {
         method: Method::Aptq,
         epochs: 60,
@@ -199,106 +219,11 @@ fn long() -> JobSpec {
     spec
 }
 
-fn weights(job: &Job) -> String {
+pub(crate) fn weights(job: &Job) -> String {
     let artifact = job.artifact.0.as_ref().expect("a success has an artifact");
     artifact.summary["weights_sha256"].as_str().expect("the summary has it").to_string()
 }
 
-fn in_training(job: &Job) -> bool {
-    job.state == JobState::Running && job.checkpoint_step.is_some() && job.phase == "train"
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_worker_s_job_ends_with_the_same_bits_on_another() {
-    let bench = Bench::new().await;
-    let undisturbed = bench.submit(long()).await;
-    let first = bench.worker("first");
-    let undisturbed = bench.until(undisturbed, "undisturbed", |j| j.state == JobState::Succeeded).await;
-
-    let disturbed = bench.submit(long()).await;
-    let before = bench.until(disturbed, "in training", in_training).await;
-    first.signal(Signal::KILL);
-    drop(first);
-    let _second = bench.worker("second");
-    let after = bench.until(disturbed, "resumed", |j| j.state == JobState::Succeeded).await;
-
-    assert_eq!(weights(&after), weights(&undisturbed));
-    assert!(after.fence > before.fence, "another claim finished it");
-    assert_eq!(after.worker.as_deref(), Some("second"));
-    let (a, b) = (undisturbed.artifact.0.expect("made"), after.artifact.0.expect("made"));
-    assert_eq!(a.sha256, b.sha256, "the same job gives the same file");
-    assert_eq!(b.version, 2, "each success is the next version of its name");
-    let log = bench.store.log(disturbed, 0, 1000).await.expect("readable");
-    assert!(format!("{log:?}").contains("resuming at step"), "the second worker went on from a checkpoint");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_slept_through_its_lease_stops_and_leaves_no_trace() {
-    let bench = Bench::new().await;
-    let id = bench.submit(long()).await;
-    let sleeper = bench.worker("sleeper");
-    bench.until(id, "in training", in_training).await;
-    sleeper.signal(Signal::STOP);
-    let _heir = bench.worker("heir");
-    let by_heir = |j: &Job| j.worker.as_deref() == Some("heir");
-    bench.until(id, "claimed by another", |j| by_heir(j) && j.state == JobState::Running).await;
-    sleeper.signal(Signal::CONT);
-    let job = bench.until(id, "finished", |j| j.state == JobState::Succeeded).await;
-    assert!(by_heir(&job), "the one with the later fence publishes");
-    assert_eq!(job.artifact.0.expect("made").version, 1, "and nobody else does");
-
-    let log = bench.folder.path().join("sleeper.log");
-    let began = Instant::now();
-    while !fs::read_to_string(&log).expect("readable").contains("the lease is another's") {
-        assert!(began.elapsed() < Duration::from_secs(60), "the sleeper never noticed");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let after = bench.job(id).await;
-    assert_eq!((after.state, after.fence), (JobState::Succeeded, job.fence));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_drained_worker_gives_its_job_back_without_spending_an_attempt() {
-    let bench = Bench::new().await;
-    let id = bench.submit(long()).await;
-    let mut worker = bench.worker("drained");
-    bench.until(id, "in training", in_training).await;
-    worker.signal(Signal::TERM);
-    assert!(worker.ended(), "a drain ends the process in good order");
-    let job = bench.job(id).await;
-    assert_eq!((job.state, job.attempts, job.stalls), (JobState::Queued, 0, 0));
-    assert!(job.checkpoint_step.is_some());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_running_job_is_cancelled_by_the_next_heartbeat_and_leaves_no_artifact() {
-    let bench = Bench::new().await;
-    let id = bench.submit(long()).await;
-    let _worker = bench.worker("cancelled");
-    bench.until(id, "running", |j| j.state == JobState::Running && j.phase == "train").await;
-    bench.store.cancel(None, id, "tests").await.expect("cancellable");
-    let job = bench.until(id, "cancelled", |j| j.state == JobState::Cancelled).await;
-    assert!(job.artifact.0.is_none());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_cannot_work_fails_in_words_and_the_worker_goes_on() {
-    let bench = Bench::new().await;
-    let mut wrong = long();
-    wrong.normalization.mean = vec![0.5; 3];
-    wrong.normalization.std = vec![0.25; 3];
-    let wrong = bench.submit(wrong).await;
-    let right = bench.submit(JobSpec { epochs: 1, ..long() }).await;
-    let _worker = bench.worker("patient");
-    let job = bench.until(wrong, "failed", |j| j.state == JobState::Failed).await;
-    assert_eq!((job.error_code.as_deref(), job.error_retryable), (Some("invalid"), Some(false)));
-    assert!(job.error_message.is_some_and(|m| m.contains("normalization")));
-    let job = bench.until(right, "succeeded", |j| j.state == JobState::Succeeded).await;
-    let metrics = bench.store.last_metrics(right).await.expect("readable");
-    for name in ["float/accuracy", "accuracy", "epoch/accuracy"] {
-        assert!(metrics.iter().any(|m| m.name == name), "no metric {name}");
-    }
-    let summary = job.artifact.0.expect("made").summary;
-    let accuracy = metrics.iter().find(|m| m.name == "accuracy").map(|m| m.value);
-    assert_eq!(summary["accuracy"].as_f64(), accuracy);
+pub(crate) fn in_training(job: &Job) -> bool {
+    job.state == JobState::Running && job.checkpoint_step > Some(0) && job.phase == "train"
 }

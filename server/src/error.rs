@@ -6,6 +6,7 @@
 use std::error::Error as StdError;
 
 use dyadic_graph::{ErrorKind as ImportKind, ImportError};
+use dyadic_plan::Refusal;
 use dyadic_store::blob::BlobError;
 use dyadic_store::{ErrorKind as StoreKind, StoreError};
 use tonic::{Code, Status};
@@ -29,6 +30,9 @@ pub enum ApiError {
     /// An ONNX file that cannot become a network.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// Layers that cannot be quantized, all of them.
+    #[error("the network cannot be quantized: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Plan(Vec<Refusal>),
     /// An inference request.
     #[error(transparent)]
     Infer(#[from] InferError),
@@ -98,6 +102,8 @@ impl ApiError {
                 ImportKind::Unsupported => Code::Unimplemented,
                 ImportKind::TooLarge => Code::ResourceExhausted,
             },
+            // Valid, like an operator that is not supported.
+            Self::Plan(_) => Code::Unimplemented,
             Self::Infer(error) => infer(error),
             Self::Store(error) => store(error),
             Self::Blob(error) => blob(error),

@@ -30,7 +30,7 @@ use crate::infer::service::InferenceService;
 use crate::notices::Notices;
 use crate::serve::{Assembly, Bound, ServeError, limited};
 use crate::services::{
-    DatasetApi, ExperimentApi, Inspector, JobApi, ModelApi, ServedModelApi, StoredTokens, TokenApi,
+    DatasetApi, ExperimentApi, Inspector, JobApi, ModelApi, Planner, ServedModelApi, StoredTokens, TokenApi,
 };
 use crate::upload::SpoolDir;
 
@@ -172,10 +172,11 @@ impl Parts {
         let limits = &self.config.limits;
         let (store, blobs, spools) = (&self.store, &self.blobs, &self.spools);
         let inspector = Inspector::new(limits.max_imports);
+        let planner = Planner::new(blobs.clone(), inspector.clone());
         let models = ModelApi::new(store.clone(), blobs.clone(), spools.clone(), inspector, limits.clone());
         let served = ServedModelApi::new(store.clone(), blobs.clone(), self.registry.clone());
         let datasets = DatasetApi::new(store.clone(), blobs.clone(), spools.clone(), limits.clone());
-        let jobs = JobApi::new(store.clone(), self.notices.clone(), limits, self.drain.clone());
+        let jobs = JobApi::new(store.clone(), planner, self.notices.clone(), limits, self.drain.clone());
         let experiments = ExperimentApi::new(store.clone());
         let tokens = TokenApi::new(store.clone());
         let inference = InferenceService::new(self.registry.clone(), self.drain.clone());

@@ -28,7 +28,7 @@ use crate::report::{LayerReport, layer_reports};
 use crate::state::State;
 use crate::train::Trainer;
 use dyadic_plan::codebook::{Choice, Family, Objective};
-use dyadic_plan::{Options, Plan, lower};
+use dyadic_plan::{Plan, Rules, Settings, lower};
 
 /// Images in a batch that only runs forward.
 const EVAL_BATCH: usize = 250;
@@ -115,12 +115,12 @@ fn has_bf16() -> bool {
     false
 }
 
-/// The lowering options that `spec` asks for.
+/// The rules that `spec` asks for.
 ///
 /// # Errors
 /// [`WorkerError::Invalid`] for widths that the method does not have.
-pub fn options(spec: &JobSpec) -> Result<Options, WorkerError> {
-    let bits = spec.bits;
+pub fn rules(spec: &JobSpec) -> Result<Rules, WorkerError> {
+    let invalid = |error: &dyn std::fmt::Display| WorkerError::Invalid(error.to_string());
     let boundary = match spec.boundary {
         spec::Boundary::L2 => Objective::L2,
         spec::Boundary::Angle => Objective::Angle,
@@ -130,17 +130,10 @@ pub fn options(spec: &JobSpec) -> Result<Options, WorkerError> {
         (spec::Method::Apq, spec::Levels::SingleShift) => (Family::Apq, "single-shift", None),
         (spec::Method::Apq, spec::Levels::TwoTerm) => (Family::Apq, "two-term", None),
     };
-    let method = Choice::new(family, Some(name), bits, objective);
-    let method = method.map_err(|e| WorkerError::Invalid(e.to_string()))?;
-    let widths = spec.activation_bits;
-    Ok(Options {
-        method,
-        // Nothing after the last layer absorbs a scale, so there the distance counts, not the angle.
-        last_method: method.by_distance(),
-        strict: spec.strict,
-        conv3x3_bits: widths.conv3x3,
-        other_bits: widths.other,
-    })
+    let weights = Choice::new(family, Some(name), spec.bits, objective).map_err(|e| invalid(&e))?;
+    let spec::ActivationBits { conv3x3, other } = spec.activation_bits;
+    let settings = Settings { weights, strict: spec.strict, conv3x3_bits: conv3x3, other_bits: other };
+    Rules::of(&settings).map_err(|e| invalid(&e))
 }
 
 /// SHA-256, hex, over an ONNX file and its side files in the order given.
@@ -175,7 +168,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(request: &'a Request<'a>, observer: &mut dyn Observer) -> Result<Self, WorkerError> {
         let spec = request.spec;
-        let plan = lower(request.network, &options(spec)?)?;
+        let plan = lower(request.network, &rules(spec)?).map_err(WorkerError::Refused)?;
         check_fit(&plan, request)?;
         if let Some(threads) = spec.threads {
             tch::set_num_threads(threads as i32);

@@ -1,6 +1,7 @@
 //! `dyadic.v1.JobService`.
 
 pub(crate) mod convert;
+mod plan;
 mod submit;
 mod watch;
 
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 use super::convert::{caller, scope};
 use super::page;
+use super::planning::Planner;
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::notices::Notices;
@@ -28,6 +30,7 @@ use crate::notices::Notices;
 #[derive(Clone)]
 pub(crate) struct JobApi {
     store: Store,
+    planner: Planner,
     notices: Notices,
     max_queued: u32,
     watchers: Arc<Semaphore>,
@@ -35,9 +38,15 @@ pub(crate) struct JobApi {
 }
 
 impl JobApi {
-    pub(crate) fn new(store: Store, notices: Notices, limits: &Limits, drain: CancellationToken) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        planner: Planner,
+        notices: Notices,
+        limits: &Limits,
+        drain: CancellationToken,
+    ) -> Self {
         let watchers = Arc::new(Semaphore::new(limits.max_watchers));
-        Self { store, notices, max_queued: limits.max_queued_jobs, watchers, drain }
+        Self { store, planner, notices, max_queued: limits.max_queued_jobs, watchers, drain }
     }
 }
 
@@ -55,12 +64,21 @@ impl JobService for JobApi {
         request: Request<pb::SubmitJobRequest>,
     ) -> Result<Response<pb::SubmitJobResponse>, Status> {
         let caller = caller(&request)?;
-        let job = submit::new_job(&self.store, &caller, request.into_inner()).await?;
+        let job = submit::new_job(&self.store, &self.planner, &caller, request.into_inner()).await?;
         let submitted = self.store.submit(&job, self.max_queued).await.map_err(ApiError::from)?;
         Ok(Response::new(pb::SubmitJobResponse {
             job: Some(convert::job(submitted.job)),
             existed: submitted.existed,
         }))
+    }
+
+    async fn plan(
+        &self,
+        request: Request<pb::PlanJobRequest>,
+    ) -> Result<Response<pb::PlanJobResponse>, Status> {
+        let caller = caller(&request)?;
+        let spec = request.into_inner().spec.ok_or_else(|| ApiError::field("spec", "it is missing"))?;
+        Ok(Response::new(plan::of(&self.store, &self.planner, &caller, &spec).await?))
     }
 
     async fn get(&self, request: Request<pb::GetJobRequest>) -> Result<Response<pb::Job>, Status> {

@@ -234,15 +234,11 @@ impl Harness {
 
     /// A job in the queue whose result is to be served under this name.
     pub(crate) async fn submitted(&self, served_name: &str) -> uuid::Uuid {
+        let model = self.model("m", crate::models::fixture("lenet_relu_script16_one.onnx")).await;
         let bytes = b"not looked at".to_vec();
         let sha256 = self.blobs.put_bytes(bytes.clone()).await.unwrap();
         let size_bytes = bytes.len() as u64;
         self.store.touch_blob(sha256, size_bytes).await.unwrap();
-        let file = ModelFile { name: "m.onnx".into(), sha256, size_bytes };
-        let (owner, name) = ("local".to_owned(), "m".to_owned());
-        let info = serde_json::json!({});
-        let model = NewModel { owner, name, files: vec![file], info, tags: Tags::new() };
-        let (model, _) = self.store.add_model(&model).await.unwrap();
         let dataset = NewDataset {
             owner: "local".into(),
             name: "d".into(),
@@ -256,7 +252,7 @@ impl Harness {
         };
         let (dataset, _) = self.store.add_dataset(&dataset).await.unwrap();
         let spec = JobSpec {
-            model: model.id.to_string(),
+            model: model.to_string(),
             dataset: dataset.id.to_string(),
             served_name: served_name.to_owned(),
             ..JobSpec::default()
@@ -264,6 +260,17 @@ impl Harness {
         let request = SubmitJobRequest { spec: Some(spec), idempotency_key: String::new() };
         let job = self.jobs().submit(request).await.unwrap().into_inner().job.unwrap();
         job.id.parse().unwrap()
+    }
+
+    /// A model that is there without having been pushed.
+    pub(crate) async fn model(&self, name: &str, bytes: Vec<u8>) -> uuid::Uuid {
+        let size_bytes = bytes.len() as u64;
+        let sha256 = self.blobs.put_bytes(bytes).await.unwrap();
+        self.store.touch_blob(sha256, size_bytes).await.unwrap();
+        let file = ModelFile { name: "m.onnx".into(), sha256, size_bytes };
+        let (owner, name, info) = ("local".to_owned(), name.to_owned(), serde_json::json!({}));
+        let model = NewModel { owner, name, files: vec![file], info, tags: Tags::new() };
+        self.store.add_model(&model).await.unwrap().0.id
     }
 
     /// Claims the next job as a worker.

@@ -6,6 +6,7 @@ mod harness;
 mod inference;
 mod jobs;
 mod models;
+mod plans;
 mod process;
 mod roles;
 mod served;

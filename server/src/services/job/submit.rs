@@ -1,5 +1,6 @@
 //! From a submitted spec to a job.
 
+use dyadic_plan::Refusal;
 use dyadic_proto::v1 as pb;
 use dyadic_store::Store;
 use dyadic_store::job::NewJob;
@@ -8,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::auth::Identity;
 use crate::error::ApiError;
 use crate::services::convert::{scope, tags};
+use crate::services::planning::Planner;
 use crate::services::spec;
 use crate::upload::check_name;
 
@@ -22,6 +24,7 @@ const EVAL_SPLITS: [&str; 2] = ["test", "validation"];
 /// Checks a request, and finds what it refers to.
 pub(crate) async fn new_job(
     store: &Store,
+    planner: &Planner,
     caller: &Identity,
     request: pb::SubmitJobRequest,
 ) -> Result<NewJob, ApiError> {
@@ -49,6 +52,8 @@ pub(crate) async fn new_job(
     let experiment =
         if spec.experiment.is_empty() { DEFAULT_EXPERIMENT.to_owned() } else { spec.experiment.clone() };
     check_name("experiment", &experiment)?;
+    let tags = tags(spec.tags.clone())?;
+    planner.plan(&model, &settings).await?.map_err(|refusals| doomed(&refusals))?;
     Ok(NewJob {
         owner: caller.owner.clone(),
         experiment,
@@ -62,9 +67,15 @@ pub(crate) async fn new_job(
         priority,
         max_stalls: MAX_STALLS,
         idempotency_key,
-        tags: tags(spec.tags.clone())?,
+        tags,
         spec: as_submitted(&spec)?,
     })
+}
+
+/// What would fail the job for good once a worker had it, all of it.
+fn doomed(refusals: &[Refusal]) -> ApiError {
+    let reasons: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+    ApiError::Precondition(format!("the model cannot be quantized by these settings: {}", reasons.join("; ")))
 }
 
 fn key(key: String) -> Result<Option<String>, ApiError> {

@@ -11,6 +11,7 @@ mod fitter;
 mod histogram;
 mod ladder;
 mod linear8;
+mod multi_binary;
 mod scale;
 mod sign_split;
 mod single_shift;
@@ -31,6 +32,7 @@ pub fn all() -> &'static [&'static dyn Codebook] {
         &sign_split::SignSplit,
         &two_term::TwoTerm,
         &single_shift::SingleShift,
+        &multi_binary::MultiBinary,
         &linear8::Linear8,
     ]
 }

@@ -4,6 +4,7 @@
 //! APTQ and APQ differ in which lists they allow and in what "best" means; every fit here is exact for its criterion.
 //! A reading is a [`Codebook`] in a file of its own, named once, in [`all`].
 
+mod additive;
 mod angle;
 mod choice;
 mod filter;
@@ -30,6 +31,7 @@ pub use statistics::{Statistics, digits};
 pub fn all() -> &'static [&'static dyn Codebook] {
     &[
         &sign_split::SignSplit,
+        &additive::Additive,
         &two_term::TwoTerm,
         &single_shift::SingleShift,
         &multi_binary::MultiBinary,

@@ -1,5 +1,6 @@
 use super::*;
 
+mod additive;
 mod brute_force;
 
 /// Box–Muller on a linear congruential generator: reproducible, good enough for figures of three digits.

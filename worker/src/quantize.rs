@@ -115,23 +115,29 @@ fn has_bf16() -> bool {
     false
 }
 
+/// The codebook that `spec` asks for.
+///
+/// # Errors
+/// [`WorkerError::Invalid`] for one that does not exist, and for widths and objectives that it does not have.
+pub fn choose(spec: &JobSpec) -> Result<Choice, WorkerError> {
+    let family = match spec.method {
+        spec::Method::Aptq => Family::Aptq,
+        spec::Method::Apq => Family::Apq,
+    };
+    let objective = spec.objective.map(|objective| match objective {
+        spec::Objective::L2 => Objective::L2,
+        spec::Objective::Angle => Objective::Angle,
+    });
+    Choice::new(family, spec.codebook.as_deref(), spec.bits, objective)
+        .map_err(|e| WorkerError::Invalid(e.to_string()))
+}
+
 /// The lowering options that `spec` asks for.
 ///
 /// # Errors
-/// [`WorkerError::Invalid`] for widths that the method does not have.
+/// As [`choose`].
 pub fn options(spec: &JobSpec) -> Result<Options, WorkerError> {
-    let bits = spec.bits;
-    let boundary = match spec.boundary {
-        spec::Boundary::L2 => Objective::L2,
-        spec::Boundary::Angle => Objective::Angle,
-    };
-    let (family, name, objective) = match (spec.method, spec.levels()) {
-        (spec::Method::Aptq, _) => (Family::Aptq, "sign-split", Some(boundary)),
-        (spec::Method::Apq, spec::Levels::SingleShift) => (Family::Apq, "single-shift", None),
-        (spec::Method::Apq, spec::Levels::TwoTerm) => (Family::Apq, "two-term", None),
-    };
-    let method = Choice::new(family, Some(name), bits, objective);
-    let method = method.map_err(|e| WorkerError::Invalid(e.to_string()))?;
+    let method = choose(spec)?;
     let widths = spec.activation_bits;
     Ok(Options {
         method,

@@ -46,10 +46,26 @@ impl StoredSpec {
 impl From<Value> for StoredSpec {
     fn from(value: Value) -> Self {
         let mut unknown = Vec::new();
-        let read = serde_ignored::deserialize(&value, |path| unknown.push(path.to_string()));
+        let read = serde_ignored::deserialize(with_names_of_today(value.clone()), |path| {
+            unknown.push(path.to_string())
+        });
         let read = read.map_err(|error: serde_json::Error| error.to_string());
         Self { value, read, unknown }
     }
+}
+
+/// Codebooks were chosen by `levels` (APQ) and `boundary` (APTQ, without a meaning in APQ) before they had names.
+fn with_names_of_today(mut value: Value) -> Value {
+    let Some(fields) = value.as_object_mut() else { return value };
+    let apq = fields.get("method").is_some_and(|method| method == "apq");
+    if let Some(levels) = fields.remove("levels").filter(|levels| apq && !levels.is_null()) {
+        let name = levels.as_str().map(|levels| levels.replace('_', "-"));
+        fields.entry("codebook").or_insert(name.map_or(levels, Value::String));
+    }
+    if let Some(boundary) = fields.remove("boundary").filter(|_| !apq) {
+        fields.entry("objective").or_insert(boundary);
+    }
+    value
 }
 
 impl<'de> Deserialize<'de> for StoredSpec {
@@ -70,6 +86,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::spec::{Method, Objective};
 
     #[test]
     fn what_is_known_is_shown_and_only_what_is_understood_is_run() {
@@ -91,6 +108,33 @@ mod tests {
             let reason = spec.runnable().expect_err("it is unreadable").to_string();
             assert!(reason.contains(word), "{reason}");
             assert_eq!(serde_json::to_value(&spec).expect("plain data"), unreadable, "kept as it is");
+        }
+    }
+
+    #[test]
+    fn levels_and_boundary_are_read_as_codebook_and_objective() {
+        let read = |text: &str| {
+            StoredSpec::from(serde_json::from_str::<Value>(text).expect(text)).runnable().expect(text).clone()
+        };
+        let d = JobSpec::default;
+        let apq = |codebook: Option<&str>| JobSpec {
+            method: Method::Apq,
+            bits: 4,
+            codebook: codebook.map(str::to_string),
+            ..d()
+        };
+        let old = |levels: &str| {
+            read(&format!(r#"{{"method":"apq","boundary":"angle","levels":{levels},"bits":4}}"#))
+        };
+        assert_eq!(old(r#""single_shift""#), apq(Some("single-shift")));
+        assert_eq!(old(r#""two_term""#), apq(Some("two-term")));
+        assert_eq!(old("null"), apq(None));
+        let ternary = |objective| JobSpec { objective: Some(objective), ..d() };
+        assert_eq!(read(r#"{"method":"aptq","boundary":"l2","levels":null}"#), ternary(Objective::L2));
+        assert_eq!(read(r#"{"boundary":"angle"}"#), ternary(Objective::Angle));
+        for wrong in [r#"{"method":"apq","levels":3}"#, r#"{"boundary":"cosine"}"#] {
+            let value: Value = serde_json::from_str(wrong).expect(wrong);
+            assert!(StoredSpec::from(value).runnable().is_err(), "{wrong}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `dyadic.v1.JobService`.
 
 pub(crate) mod convert;
+mod refusals;
 mod submit;
 mod watch;
 
@@ -19,6 +20,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::convert::{caller, scope};
+use super::dataset::Reader;
 use super::page;
 use crate::config::Limits;
 use crate::error::ApiError;
@@ -28,6 +30,7 @@ use crate::notices::Notices;
 #[derive(Clone)]
 pub(crate) struct JobApi {
     store: Store,
+    datasets: Reader,
     notices: Notices,
     max_queued: u32,
     watchers: Arc<Semaphore>,
@@ -35,9 +38,15 @@ pub(crate) struct JobApi {
 }
 
 impl JobApi {
-    pub(crate) fn new(store: Store, notices: Notices, limits: &Limits, drain: CancellationToken) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        datasets: Reader,
+        notices: Notices,
+        limits: &Limits,
+        drain: CancellationToken,
+    ) -> Self {
         let watchers = Arc::new(Semaphore::new(limits.max_watchers));
-        Self { store, notices, max_queued: limits.max_queued_jobs, watchers, drain }
+        Self { store, datasets, notices, max_queued: limits.max_queued_jobs, watchers, drain }
     }
 }
 
@@ -55,7 +64,7 @@ impl JobService for JobApi {
         request: Request<pb::SubmitJobRequest>,
     ) -> Result<Response<pb::SubmitJobResponse>, Status> {
         let caller = caller(&request)?;
-        let job = submit::new_job(&self.store, &caller, request.into_inner()).await?;
+        let job = submit::new_job(&self.store, &self.datasets, &caller, request.into_inner()).await?;
         let submitted = self.store.submit(&job, self.max_queued).await.map_err(ApiError::from)?;
         Ok(Response::new(pb::SubmitJobResponse {
             job: Some(convert::job(submitted.job)),

@@ -238,9 +238,26 @@ impl Harness {
         let info = serde_json::json!({});
         let model = NewModel { owner, name, files: vec![file], info, tags: Tags::new() };
         let (model, _) = self.store.add_model(&model).await.unwrap();
+        let dataset = self.dataset("d", crate::datasets::Digits::GOOD.tar()).await;
+        let spec = JobSpec {
+            model: model.id.to_string(),
+            dataset: dataset.to_string(),
+            served_name: served_name.to_owned(),
+            ..JobSpec::default()
+        };
+        let request = SubmitJobRequest { spec: Some(spec), idempotency_key: String::new() };
+        let job = self.jobs().submit(request).await.unwrap().into_inner().job.unwrap();
+        job.id.parse().unwrap()
+    }
+
+    /// IDX files that are there without having been pushed: nobody has looked into them.
+    pub(crate) async fn dataset(&self, name: &str, tar: Vec<u8>) -> uuid::Uuid {
+        let size_bytes = tar.len() as u64;
+        let sha256 = self.blobs.put_bytes(tar).await.unwrap();
+        self.store.touch_blob(sha256, size_bytes).await.unwrap();
         let dataset = NewDataset {
             owner: "local".into(),
-            name: "d".into(),
+            name: name.into(),
             format: "idx".into(),
             splits: vec![],
             labels: vec![],
@@ -249,16 +266,7 @@ impl Harness {
             size_bytes,
             tags: Tags::new(),
         };
-        let (dataset, _) = self.store.add_dataset(&dataset).await.unwrap();
-        let spec = JobSpec {
-            model: model.id.to_string(),
-            dataset: dataset.id.to_string(),
-            served_name: served_name.to_owned(),
-            ..JobSpec::default()
-        };
-        let request = SubmitJobRequest { spec: Some(spec), idempotency_key: String::new() };
-        let job = self.jobs().submit(request).await.unwrap().into_inner().job.unwrap();
-        job.id.parse().unwrap()
+        self.store.add_dataset(&dataset).await.unwrap().0.id
     }
 
     /// Claims the next job as a worker.

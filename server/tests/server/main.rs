@@ -6,6 +6,7 @@ mod inference;
 mod jobs;
 mod models;
 mod process;
+mod refusals;
 mod roles;
 mod served;
 mod triton;

@@ -14,7 +14,7 @@ mod served;
 mod spec;
 mod token;
 
-pub(crate) use dataset::DatasetApi;
+pub(crate) use dataset::{DatasetApi, Reader as DatasetReader};
 pub(crate) use experiment::ExperimentApi;
 pub(crate) use inspect::Inspector;
 pub(crate) use job::JobApi;

@@ -2,6 +2,7 @@
 
 pub(crate) mod convert;
 mod plan;
+mod refusals;
 mod submit;
 mod watch;
 
@@ -20,6 +21,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::convert::{caller, scope};
+use super::dataset::Reader;
 use super::page;
 use super::planning::Planner;
 use crate::config::Limits;
@@ -31,6 +33,7 @@ use crate::notices::Notices;
 pub(crate) struct JobApi {
     store: Store,
     planner: Planner,
+    datasets: Reader,
     notices: Notices,
     max_queued: u32,
     watchers: Arc<Semaphore>,
@@ -41,12 +44,13 @@ impl JobApi {
     pub(crate) fn new(
         store: Store,
         planner: Planner,
+        datasets: Reader,
         notices: Notices,
         limits: &Limits,
         drain: CancellationToken,
     ) -> Self {
         let watchers = Arc::new(Semaphore::new(limits.max_watchers));
-        Self { store, planner, notices, max_queued: limits.max_queued_jobs, watchers, drain }
+        Self { store, planner, datasets, notices, max_queued: limits.max_queued_jobs, watchers, drain }
     }
 }
 
@@ -64,7 +68,8 @@ impl JobService for JobApi {
         request: Request<pb::SubmitJobRequest>,
     ) -> Result<Response<pb::SubmitJobResponse>, Status> {
         let caller = caller(&request)?;
-        let job = submit::new_job(&self.store, &self.planner, &caller, request.into_inner()).await?;
+        let places = (&self.planner, &self.datasets);
+        let job = submit::new_job(&self.store, places, &caller, request.into_inner()).await?;
         let submitted = self.store.submit(&job, self.max_queued).await.map_err(ApiError::from)?;
         Ok(Response::new(pb::SubmitJobResponse {
             job: Some(convert::job(submitted.job)),

@@ -8,6 +8,7 @@ mod jobs;
 mod models;
 mod plans;
 mod process;
+mod refusals;
 mod roles;
 mod served;
 mod triton;

@@ -27,6 +27,7 @@ pub mod digits;
 pub mod engine;
 mod kernels;
 pub mod model;
+pub mod operation;
 pub mod quantize;
 pub mod reference;
 pub mod summary;

@@ -9,7 +9,6 @@
 pub mod calibrate;
 pub mod checkpoint;
 pub mod cli;
-pub mod data;
 pub mod error;
 pub mod evaluate;
 pub mod export;
@@ -24,3 +23,5 @@ pub mod requantize;
 pub mod simulate;
 pub mod state;
 pub mod train;
+
+pub use dyadic_data as data;

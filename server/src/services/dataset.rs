@@ -127,7 +127,7 @@ fn to_proto(dataset: Dataset) -> pb::Dataset {
         name: dataset.name,
         owner: dataset.owner,
         created_at: Some(timestamp(dataset.created_at)),
-        format: header::format_of(&dataset.format).into(),
+        format: pb::DatasetFormat::of_word(&dataset.format).into(),
         splits: dataset.splits.into_iter().map(|Split { name, paths }| pb::Split { name, paths }).collect(),
         labels: dataset.labels,
         tar: Some(pb::FileHeader {

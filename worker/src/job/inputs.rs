@@ -78,13 +78,7 @@ pub(super) async fn fetch(
 }
 
 fn split(name: &str) -> Result<Split, WorkerError> {
-    match name {
-        "train" => Ok(Split::Train),
-        "test" => Ok(Split::Test),
-        other => Err(WorkerError::Invalid(format!(
-            "the dataset's formats have the splits 'train' and 'test', not '{other}'"
-        ))),
-    }
+    name.parse().map_err(|e: data::UnknownSplit| WorkerError::Invalid(e.to_string()))
 }
 
 /// A verified local copy of a blob, under its digest.

@@ -1,20 +1,17 @@
-//! Labelled image datasets, as byte images in memory, and the reproducible order and augmentation of their epochs.
-//!
-//! Formats are recognized by the names of the files, in a folder or in a tar archive (gzipped or not): CIFAR-10 and
-//! CIFAR-100 in binary, CIFAR-10 as PNG strips, and IDX (MNIST and its kin). Everything is checked before use.
+//! Labelled byte images in memory: what training and evaluation read.
 
-mod augment;
-mod cifar;
-mod files;
-mod idx;
-mod strips;
+use std::fmt::Write as _;
+use std::path::Path;
 
-use std::path::{Path, PathBuf};
-
-use dyadic_store::blob::Digest;
 use sha2::{Digest as _, Sha256};
 
-pub use augment::{Augment, Epoch};
+use crate::augment::Augment;
+use crate::entry::Entry;
+use crate::error::{DataError, Result};
+use crate::format::Sink;
+use crate::order;
+use crate::source::Source;
+use crate::split::Split;
 
 /// Byte images and their labels.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,55 +32,31 @@ pub struct Dataset {
     pub mirrors: bool,
 }
 
-/// A part of a dataset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Split {
-    /// Images to learn from.
-    Train,
-    /// Images to measure on.
-    Test,
-}
-
-/// Why a dataset cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DataError {
-    /// A file or folder cannot be read.
-    #[error("{path}: {source}")]
-    Io {
-        /// Where.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// No known format's files are there.
-    #[error(
-        "{path} holds no known dataset. Expected one of: CIFAR binary (data_batch_1.bin … test_batch.bin, or train.bin and \
-         test.bin), CIFAR-10 PNG strips (data_batch_1.png … test_batch.png), IDX (train-images-idx3-ubyte …), in a folder or a \
-         .tar/.tgz archive; missing: {missing}"
-    )]
-    Unknown {
-        /// What was searched.
-        path: PathBuf,
-        /// The first file of the likeliest format that is not there.
-        missing: String,
-    },
-    /// A file does not hold what its name promises.
-    #[error("{file}: {reason}")]
-    Malformed {
-        /// The file's base name.
-        file: String,
-        /// Expected and actual.
-        reason: String,
-    },
-}
-
-impl DataError {
-    fn malformed(file: &str, reason: impl Into<String>) -> Self {
-        DataError::Malformed { file: file.to_string(), reason: reason.into() }
-    }
-}
+/// Images that memory is set aside for on a header's word, bytes.
+const RESERVE: usize = 1 << 28;
 
 impl Dataset {
+    /// Decodes a split.
+    ///
+    /// # Errors
+    /// See [`DataError`].
+    pub fn load(source: &Source, split: Split) -> Result<Self> {
+        let mut set = Dataset {
+            images: Vec::new(),
+            labels: Vec::new(),
+            height: 0,
+            width: 0,
+            channels: 0,
+            classes: source.classes().to_vec(),
+            mirrors: source.format().mirrors(),
+        };
+        source.format().scan(source, split, &mut set)?;
+        if set.classes.is_empty() {
+            set.classes = source.format().names(set.labels.iter().max().copied());
+        }
+        Ok(set)
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -127,7 +100,29 @@ impl Dataset {
                 hash.update(label.to_le_bytes());
             }
         }
-        Digest::from(<[u8; 32]>::from(hash.finalize())).to_string()
+        hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+}
+
+impl Sink for Dataset {
+    fn begin(&mut self, [height, width, channels]: [usize; 3], count: usize) -> Result<()> {
+        (self.height, self.width, self.channels) = (height, width, channels);
+        self.images.reserve(count.saturating_mul(self.image_len()).min(RESERVE));
+        Ok(())
+    }
+
+    fn image(&mut self, pixels: &[u8], label: u32) -> Result<()> {
+        self.images.extend_from_slice(pixels);
+        self.labels.push(label);
+        Ok(())
+    }
+
+    fn file(&mut self, file: &Entry, _label: u32) -> Result<()> {
+        Err(DataError::unusable(file.shown(), "image folders cannot be trained on or evaluated with yet"))
     }
 }
 
@@ -135,19 +130,8 @@ impl Dataset {
 ///
 /// # Errors
 /// See [`DataError`].
-pub fn load(path: &Path, split: Split) -> Result<Dataset, DataError> {
-    let names = files::names(path)?;
-    let has = |name: &str| names.iter().any(|n| n == name);
-    if has("test_batch.png") {
-        return strips::load(path, split);
-    }
-    if has("test_batch.bin") || (has("train.bin") && has("test.bin")) {
-        return cifar::load(path, split, has("test_batch.bin"));
-    }
-    if names.iter().any(|n| n.contains("-idx3-ubyte")) {
-        return idx::load(path, split, &names);
-    }
-    Err(DataError::Unknown { path: path.to_path_buf(), missing: "test_batch.bin".into() })
+pub fn load(path: &Path, split: Split) -> Result<Dataset> {
+    Dataset::load(&Source::open(path)?, split)
 }
 
 /// Seeded random images, all of class 0: for speed figures and tests, without meaning.
@@ -155,7 +139,7 @@ pub fn random(count: usize, [height, width, channels]: [usize; 3], seed: u64) ->
     let mut state = seed;
     let bytes = (0..count * height * width * channels).map(|_| {
         state = state.wrapping_add(1);
-        augment::mix(state) as u8
+        order::mix(state) as u8
     });
     Dataset {
         images: bytes.collect(),

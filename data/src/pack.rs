@@ -1,33 +1,38 @@
 //! The dataset as one deterministic tar, read from any offset without ever being written: ustar headers with zero
 //! times and owners, files in the order of their names. The same files make the same bytes everywhere.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::Entry;
-use crate::error::{CliError, Result};
+use crate::entry::{Entry, Window};
+use crate::error::{DataError, Result};
 
 const BLOCK: u64 = 512;
 
 /// The plan of the tar: where each file's record begins.
 #[derive(Debug, Clone)]
-pub(crate) struct Layout {
+pub struct Layout {
     entries: Arc<Vec<Entry>>,
     /// One more than entries; the last is where the trailer begins.
     starts: Arc<Vec<u64>>,
 }
 
 impl Layout {
-    /// Refuses names that a ustar header cannot hold.
-    pub(crate) fn new(mut entries: Vec<Entry>) -> Result<Self> {
+    /// The plan for these files.
+    ///
+    /// # Errors
+    /// If a ustar header cannot hold a name or a size.
+    pub fn new(mut entries: Vec<Entry>) -> Result<Self> {
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         let mut starts = vec![0];
         let mut end = 0;
         for entry in &entries {
             header(entry).map_err(|e| {
-                CliError::file(&entry.path, format!("cannot go into a tar: {e}"))
-                    .hint("a path may have 100 characters, or up to 255 where a slash stands well; a file up to 8 GiB")
+                DataError::hinted(
+                    entry.shown(),
+                    format!("cannot go into a tar: {e}"),
+                    "a path may have 100 characters, or up to 255 where a slash stands well; a file up to 8 GiB",
+                )
             })?;
             end += BLOCK + entry.size_bytes.next_multiple_of(BLOCK);
             starts.push(end);
@@ -36,7 +41,7 @@ impl Layout {
     }
 
     /// Size of the whole tar: the records and two empty blocks.
-    pub(crate) fn size_bytes(&self) -> u64 {
+    pub fn size_bytes(&self) -> u64 {
         self.records() + 2 * BLOCK
     }
 
@@ -45,7 +50,7 @@ impl Layout {
     }
 
     /// The tar's bytes from `offset` on.
-    pub(crate) fn reader(&self, offset: u64) -> Reader {
+    pub fn reader(&self, offset: u64) -> Reader {
         Reader { layout: self.clone(), at: offset, open: None }
     }
 }
@@ -69,11 +74,11 @@ fn header(entry: &Entry) -> io::Result<tar::Header> {
 
 /// Reads a [`Layout`] as a tar.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub struct Reader {
     layout: Layout,
     at: u64,
     /// The open file's index.
-    open: Option<(usize, File)>,
+    open: Option<(usize, Window)>,
 }
 
 impl Read for Reader {
@@ -123,13 +128,10 @@ impl Reader {
         Ok(n)
     }
 
-    fn file(&mut self, index: usize, entry: &Entry, position: u64) -> io::Result<&mut File> {
+    fn file(&mut self, index: usize, entry: &Entry, position: u64) -> io::Result<&mut Window> {
         let reopen = self.open.as_ref().is_none_or(|(i, _)| *i != index);
         if reopen {
-            let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", entry.path.display()));
-            let mut file = File::open(&entry.path).map_err(named)?;
-            file.seek(SeekFrom::Start(position)).map_err(named)?;
-            self.open = Some((index, file));
+            self.open = Some((index, entry.raw(position)?));
         }
         match &mut self.open {
             Some((_, file)) => Ok(file),
@@ -146,7 +148,7 @@ mod tests {
     fn entry(folder: &Path, name: &str, data: &[u8]) -> Entry {
         let path = folder.join(name.replace('/', "_"));
         std::fs::write(&path, data).unwrap();
-        Entry { name: name.into(), path, size_bytes: data.len() as u64 }
+        Entry::file(&path, name).unwrap()
     }
 
     fn read(layout: &Layout, offset: u64) -> Vec<u8> {

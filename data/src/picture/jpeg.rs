@@ -1,32 +1,31 @@
 //! JPEG images. Decoders differ by a unit here and there; for figures that must agree to the last digit, use PNG.
 
 use std::io::Cursor;
-use std::path::Path;
 
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::images::Picture;
-use crate::error::{CliError, Result};
+use super::{Picture, check_size};
+use crate::entry::Entry;
+use crate::error::{DataError, Result};
 
 /// Decodes to gray if the file is gray, else to RGB.
-pub(super) fn decode(path: &Path) -> Result<Picture> {
-    let bytes = std::fs::read(path).map_err(|e| CliError::file(path, e))?;
-    let mut picture = with(&bytes, ColorSpace::RGB, path)?;
-    if picture.1 == ColorSpace::Luma {
-        picture = with(&bytes, ColorSpace::Luma, path)?;
-    }
-    Ok(picture.0)
+pub(super) fn decode(bytes: &[u8], entry: &Entry) -> Result<Picture> {
+    let (picture, own) = with(bytes, ColorSpace::RGB, entry)?;
+    if own == ColorSpace::Luma { Ok(with(bytes, ColorSpace::Luma, entry)?.0) } else { Ok(picture) }
 }
 
 /// Decodes into a colour space; also tells the file's own.
-fn with(bytes: &[u8], space: ColorSpace, path: &Path) -> Result<(Picture, ColorSpace)> {
-    let bad = |e: &dyn std::fmt::Debug| CliError::file(path, format!("cannot be decoded: {e:?}"));
+fn with(bytes: &[u8], space: ColorSpace, entry: &Entry) -> Result<(Picture, ColorSpace)> {
+    let bad =
+        |e: &dyn std::fmt::Debug| DataError::malformed(entry.shown(), format!("cannot be decoded: {e:?}"));
     let options = DecoderOptions::default().jpeg_set_out_colorspace(space);
     let mut decoder = JpegDecoder::new_with_options(Cursor::new(bytes), options);
-    let pixels = decoder.decode().map_err(|e| bad(&e))?;
+    decoder.decode_headers().map_err(|e| bad(&e))?;
     let (width, height) = decoder.dimensions().ok_or_else(|| bad(&"no dimensions"))?;
+    check_size(entry, width, height)?;
+    let pixels = decoder.decode().map_err(|e| bad(&e))?;
     let channels = space.num_components();
     if pixels.len() != width * height * channels {
         return Err(bad(&"the number of pixels is off"));

@@ -1,5 +1,6 @@
 //! Labelled byte images in memory: what training and evaluation read.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use crate::augment::Augment;
 use crate::entry::Entry;
 use crate::error::{DataError, Result};
-use crate::format::Sink;
+use crate::format::{Format, Sink};
 use crate::order;
 use crate::source::Source;
 use crate::split::Split;
@@ -72,6 +73,20 @@ impl Dataset {
         self.height * self.width * self.channels
     }
 
+    /// The set, or where `limit` is less than all, a [`sample`](order::sample) of it.
+    pub fn sample(&self, limit: Option<usize>, seed: u64) -> Cow<'_, Dataset> {
+        let Some(limit) = limit.filter(|&limit| limit < self.len()) else { return Cow::Borrowed(self) };
+        let chosen = order::sample(self.len(), limit, seed);
+        let mut images = vec![0; chosen.len() * self.image_len()];
+        self.fill(&chosen, None, &mut images);
+        Cow::Owned(Dataset {
+            images,
+            labels: chosen.iter().map(|&index| self.labels[index]).collect(),
+            classes: self.classes.clone(),
+            ..*self
+        })
+    }
+
     /// Copies the images at `indices` into `out`, augmented if asked.
     ///
     /// # Panics
@@ -122,8 +137,16 @@ impl Sink for Dataset {
     }
 
     fn file(&mut self, file: &Entry, _label: u32) -> Result<()> {
-        Err(DataError::unusable(file.shown(), "image folders cannot be trained on or evaluated with yet"))
+        Err(DataError::unusable(file.shown(), crate::format::folder::UNUSABLE))
     }
+}
+
+/// Reads one split of the tar at `path`, which holds a dataset of this format.
+///
+/// # Errors
+/// See [`DataError`].
+pub fn load_as(path: &Path, format: &'static dyn Format, split: Split) -> Result<Dataset> {
+    Dataset::load(&Source::in_tar(path, format)?, split)
 }
 
 /// Reads one split of the dataset at `path`: a folder or an archive.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::entry::Entry;
 use crate::error::{DataError, Result};
 use crate::format::Sink;
+use crate::order::{EVALUATION_SEED, sample};
 use crate::picture::Picture;
 use crate::source::Source;
 use crate::split::Split;
@@ -27,14 +28,17 @@ pub struct Images {
 }
 
 impl Images {
-    /// Those of a split, at most `limit`.
+    /// Those of a split, or a [`sample`] of `limit` of them: the same images that a job's evaluation takes.
     ///
     /// # Errors
     /// See [`DataError`].
     pub fn of(source: &Source, split: Split, limit: usize) -> Result<Self> {
         let mut images = Images::default();
         source.format().scan(source, split, &mut images)?;
-        images.all.truncate(limit);
+        if limit < images.all.len() {
+            let chosen = sample(images.all.len(), limit, EVALUATION_SEED);
+            images.all = chosen.iter().filter_map(|&index| images.all.get(index).cloned()).collect();
+        }
         Ok(images)
     }
 

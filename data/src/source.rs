@@ -62,12 +62,21 @@ impl Source {
                 let found = find(&Folder::on_disk(unpacked.path()), path, &format::ALL)?;
                 Ok(Source { _unpacked: Some(unpacked), ..found })
             }
-            Kind::Tar => find(&archive::index(path)?, path, &format::ALL),
+            Kind::Tar => find(&archive::index(path, path)?, path, &format::ALL),
             Kind::Other => {
                 let reason = "is neither a folder nor a .tgz, .tar.gz or .tar archive";
                 Err(DataError::unusable(path.display(), reason))
             }
         }
+    }
+
+    /// The dataset of this format in a tar, which messages call "the tar".
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn in_tar(path: &Path, format: &'static dyn Format) -> Result<Self> {
+        let shown = Path::new("the tar");
+        find(&archive::index(path, shown)?, shown, &[format])
     }
 
     /// What it is.

@@ -30,7 +30,8 @@ use crate::infer::service::InferenceService;
 use crate::notices::Notices;
 use crate::serve::{Assembly, Bound, ServeError, limited};
 use crate::services::{
-    DatasetApi, ExperimentApi, Inspector, JobApi, ModelApi, Planner, ServedModelApi, StoredTokens, TokenApi,
+    Checks, DatasetApi, DatasetReader, ExperimentApi, Inspector, JobApi, ModelApi, Planner, ServedModelApi,
+    StoredTokens, TokenApi,
 };
 use crate::upload::SpoolDir;
 
@@ -171,8 +172,11 @@ impl Parts {
         let planner = Planner::new(blobs.clone(), inspector.clone());
         let models = ModelApi::new(store.clone(), blobs.clone(), spools.clone(), inspector, limits.clone());
         let served = ServedModelApi::new(store.clone(), blobs.clone(), self.registry.clone());
-        let datasets = DatasetApi::new(store.clone(), blobs.clone(), spools.clone(), limits.clone());
-        let jobs = JobApi::new(store.clone(), planner, self.notices.clone(), limits, self.drain.clone());
+        let reader = DatasetReader::new(store.clone(), blobs.clone(), spools.clone(), limits.max_imports);
+        let datasets =
+            DatasetApi::new(store.clone(), blobs.clone(), spools.clone(), reader.clone(), limits.clone());
+        let checks = Checks { datasets: reader, planner };
+        let jobs = JobApi::new(store.clone(), checks, self.notices.clone(), limits, self.drain.clone());
         let experiments = ExperimentApi::new(store.clone());
         let tokens = TokenApi::new(store.clone());
         let inference = InferenceService::new(self.registry.clone(), self.drain.clone());

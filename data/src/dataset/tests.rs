@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::contents::Contents;
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) {
     fs::write(folder.join(name), bytes).expect("a temporary folder is writable");
@@ -192,4 +193,42 @@ fn augmentation_only_shifts_and_mirrors() {
         }
         assert_eq!(seen_mirrored, mirrors);
     }
+}
+
+#[test]
+fn a_limited_set_is_the_images_of_the_sample_and_an_unlimited_one_is_itself() {
+    let mut set = random(100, [2, 2, 3], 9);
+    set.labels = (0..100).collect();
+    let chosen = order::sample(100, 10, 4);
+    let limited = set.sample(Some(10), 4);
+    assert_eq!(limited.labels, chosen.iter().map(|&i| i as u32).collect::<Vec<_>>());
+    for (at, &index) in chosen.iter().enumerate() {
+        assert_eq!(limited.images[at * 12..(at + 1) * 12], set.images[index * 12..(index + 1) * 12]);
+    }
+    for limit in [None, Some(100), Some(101)] {
+        assert!(matches!(set.sample(limit, 4), Cow::Borrowed(same) if *same == set));
+    }
+}
+
+#[test]
+fn contents_are_what_would_be_loaded() {
+    let dir = folder();
+    digits(dir.path(), &idx(0x0803, &[2, 2, 3], &[5; 12]), &idx(0x0801, &[2], &[0, 4]));
+    let contents = Contents::of(&Source::open(dir.path()).expect("found")).expect("sound");
+    let test = contents.split(Split::Test).expect("there");
+    assert_eq!((test.images, test.shape, test.highest_label), (2, Some([2, 3, 1]), Some(4)));
+    assert!(contents.uniform && contents.split(Split::Validation).is_none());
+    digits(dir.path(), &idx(0x0803, &[0, 2, 3], &[]), &idx(0x0801, &[0], &[]));
+    let contents = Contents::of(&Source::open(dir.path()).expect("found")).expect("sound");
+    let test = contents.split(Split::Test).expect("there");
+    assert_eq!((test.images, test.shape, test.highest_label), (0, Some([2, 3, 1]), None));
+    let folder = folder();
+    for name in ["train/a", "train/b", "test/b"] {
+        fs::create_dir_all(folder.path().join(name)).expect("made");
+        write(folder.path(), &format!("{name}/x.png"), b"");
+    }
+    let contents = Contents::of(&Source::open(folder.path()).expect("found")).expect("sound");
+    let train = contents.split(Split::Train).expect("there");
+    assert_eq!((train.images, train.shape, train.highest_label), (2, None, Some(1)));
+    assert!(!contents.uniform);
 }

@@ -18,6 +18,10 @@ const SPLITS: [(&str, Split); 5] = [
     ("test", Split::Test),
 ];
 
+/// What is said wherever a job would need one.
+pub(crate) const UNUSABLE: &str = "jobs cannot train on or evaluate with image folders yet; it can be kept here, and \
+    `dyadic infer --dataset` reads it from disk";
+
 /// The format.
 #[derive(Debug)]
 pub(super) struct ImageFolder;
@@ -73,10 +77,12 @@ impl Format for ImageFolder {
         if others > 0 {
             found.notes.push(format!("{others} files that are no .png or .jpg are left out"));
         }
-        if !found.parts.iter().any(|part| part.split == Split::Test) {
-            found.notes.push("there is no test split: jobs need --eval-split validation".into());
-        }
+        found.notes.push(UNUSABLE.to_owned());
         Ok(Some(found))
+    }
+
+    fn unusable(&self) -> Option<&'static str> {
+        Some(UNUSABLE)
     }
 
     fn scan(&self, source: &Source, split: Split, sink: &mut dyn Sink) -> Result<()> {

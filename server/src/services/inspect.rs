@@ -36,6 +36,27 @@ struct Layer {
     macs: u64,
 }
 
+/// What a network reads and gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extents {
+    /// Channels, height, width.
+    pub(crate) input: [usize; 3],
+    /// Values of its output.
+    pub(crate) outputs: usize,
+}
+
+impl Extents {
+    /// Those in a stored summary; none if it is another version's, or the network reads no images.
+    pub(crate) fn of(info: &serde_json::Value) -> Option<Self> {
+        let Summary { input, output, .. } = serde_json::from_value(info.clone()).ok()?;
+        let sizes = |tensor: &Tensor| -> Option<Vec<usize>> {
+            tensor.shape.iter().map(|&extent| usize::try_from(extent).ok()).collect()
+        };
+        let outputs = sizes(&output)?.into_iter().try_fold(1, usize::checked_mul)?;
+        Some(Self { input: sizes(&input)?.try_into().ok()?, outputs })
+    }
+}
+
 /// Imports bundles on blocking threads, few at a time: an import takes memory several times the bundle's size.
 #[derive(Debug, Clone)]
 pub(crate) struct Inspector(Arc<Semaphore>);

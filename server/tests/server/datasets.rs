@@ -8,18 +8,85 @@ use tonic::{Code, Status};
 
 use crate::harness::Harness;
 
-fn tar(size: usize) -> Vec<u8> {
+/// A tar of these files.
+pub(crate) fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
-    let bytes: Vec<u8> = (0..size).map(|i| (i * 7 % 256) as u8).collect();
-    for name in ["t10k-images-idx3-ubyte", "train-images-idx3-ubyte"] {
+    for (name, bytes) in files {
         let mut header = tar::Header::new_ustar();
         header.set_path(name).unwrap();
-        header.set_size(size as u64);
+        header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
         header.set_cksum();
-        builder.append(&header, bytes.as_slice()).unwrap();
+        builder.append(&header, *bytes).unwrap();
     }
     builder.into_inner().unwrap()
+}
+
+fn idx(sizes: &[usize], data: impl Iterator<Item = u8>) -> Vec<u8> {
+    let head = [0, 0, 8, sizes.len() as u8].into_iter();
+    head.chain(sizes.iter().flat_map(|&size| (size as u32).to_be_bytes())).chain(data).collect()
+}
+
+/// Square gray images as IDX files, their labels in turns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Digits {
+    pub(crate) train: usize,
+    pub(crate) test: usize,
+    pub(crate) side: usize,
+    pub(crate) highest: usize,
+}
+
+impl Digits {
+    /// What the fixtures' LeNet takes, one batch of it.
+    pub(crate) const GOOD: Self = Digits { train: 128, test: 10, side: 20, highest: 9 };
+
+    pub(crate) fn tar(self) -> Vec<u8> {
+        let images = |count| {
+            let pixels = (0..count * self.side * self.side).map(|i| (i * 7 % 256) as u8);
+            idx(&[count, self.side, self.side], pixels)
+        };
+        let labels =
+            |count| idx(&[count], (0..count).map(|i| ((self.highest + i) % (self.highest + 1)) as u8));
+        tar_of(&[
+            ("t10k-images-idx3-ubyte", &images(self.test)),
+            ("t10k-labels-idx1-ubyte", &labels(self.test)),
+            ("train-images-idx3-ubyte", &images(self.train)),
+            ("train-labels-idx1-ubyte", &labels(self.train)),
+        ])
+    }
+}
+
+/// Two images of so many pixels.
+fn tar(size: usize) -> Vec<u8> {
+    let pixels = || (0..size).map(|i| (i * 7 % 256) as u8);
+    let (images, labels) = (idx(&[1, 1, size], pixels()), idx(&[1], [9].into_iter()));
+    tar_of(&[
+        ("t10k-images-idx3-ubyte", &images),
+        ("t10k-labels-idx1-ubyte", &labels),
+        ("train-images-idx3-ubyte", &images),
+        ("train-labels-idx1-ubyte", &labels),
+    ])
+}
+
+/// Pushes a tar whole, without splits and labels.
+pub(crate) async fn push(
+    server: &Harness,
+    name: &str,
+    format: &str,
+    tar: &[u8],
+) -> Result<pb::UploadDatasetResponse, Status> {
+    let header = pb::UploadDatasetHeader {
+        name: name.into(),
+        format: pb::DatasetFormat::of_word(format).into(),
+        tar: Some(pb::FileHeader {
+            name: format!("{name}.tar"),
+            size_bytes: tar.len() as u64,
+            sha256: Sha256::digest(tar).to_vec(),
+        }),
+        ..pb::UploadDatasetHeader::default()
+    };
+    let pieces = (0..tar.len()).step_by(1 << 20).map(|at| chunk(tar, at, tar.len().min(at + (1 << 20))));
+    send(server, std::iter::once(Part::Header(header)).chain(pieces).collect()).await
 }
 
 fn header(tar: &[u8], offset: usize) -> Part {

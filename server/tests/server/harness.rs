@@ -230,13 +230,26 @@ impl Harness {
     /// A job in the queue whose result is to be served under this name.
     pub(crate) async fn submitted(&self, served_name: &str) -> uuid::Uuid {
         let model = self.model("m", crate::models::fixture("lenet_relu_script16_one.onnx")).await;
-        let bytes = b"not looked at".to_vec();
-        let sha256 = self.blobs.put_bytes(bytes.clone()).await.unwrap();
-        let size_bytes = bytes.len() as u64;
+        let dataset = self.dataset("d", crate::datasets::Digits::GOOD.tar()).await;
+        let spec = JobSpec {
+            model: model.to_string(),
+            dataset: dataset.to_string(),
+            served_name: served_name.to_owned(),
+            ..JobSpec::default()
+        };
+        let request = SubmitJobRequest { spec: Some(spec), idempotency_key: String::new() };
+        let job = self.jobs().submit(request).await.unwrap().into_inner().job.unwrap();
+        job.id.parse().unwrap()
+    }
+
+    /// IDX files that are there without having been pushed: nobody has looked into them.
+    pub(crate) async fn dataset(&self, name: &str, tar: Vec<u8>) -> uuid::Uuid {
+        let size_bytes = tar.len() as u64;
+        let sha256 = self.blobs.put_bytes(tar).await.unwrap();
         self.store.touch_blob(sha256, size_bytes).await.unwrap();
         let dataset = NewDataset {
             owner: "local".into(),
-            name: "d".into(),
+            name: name.into(),
             format: "idx".into(),
             splits: vec![],
             labels: vec![],
@@ -245,16 +258,7 @@ impl Harness {
             size_bytes,
             tags: Tags::new(),
         };
-        let (dataset, _) = self.store.add_dataset(&dataset).await.unwrap();
-        let spec = JobSpec {
-            model: model.to_string(),
-            dataset: dataset.id.to_string(),
-            served_name: served_name.to_owned(),
-            ..JobSpec::default()
-        };
-        let request = SubmitJobRequest { spec: Some(spec), idempotency_key: String::new() };
-        let job = self.jobs().submit(request).await.unwrap().into_inner().job.unwrap();
-        job.id.parse().unwrap()
+        self.store.add_dataset(&dataset).await.unwrap().0.id
     }
 
     /// A model that is there without having been pushed.

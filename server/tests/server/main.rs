@@ -7,6 +7,7 @@ mod jobs;
 mod models;
 mod plans;
 mod process;
+mod refusals;
 mod roles;
 mod served;
 mod triton;

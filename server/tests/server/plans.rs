@@ -37,7 +37,7 @@ async fn a_doomed_job_is_refused_and_not_queued() {
     let spec = pb::JobSpec { model: "odds".into(), dataset: "d".into(), ..pb::JobSpec::default() };
     let request = pb::SubmitJobRequest { spec: Some(spec.clone()), idempotency_key: String::new() };
     let status = server.jobs().submit(request).await.unwrap_err();
-    assert_eq!(status.code(), Code::FailedPrecondition, "{}", status.message());
+    assert_eq!(status.code(), Code::InvalidArgument, "{}", status.message());
     assert_odds(status.message());
     let jobs = server.jobs().list(pb::ListJobsRequest::default()).await.unwrap().into_inner().jobs;
     assert_eq!(jobs.len(), 1);

@@ -21,9 +21,9 @@ const MAX_PATH: usize = 1024;
 /// A header that passed.
 pub(super) struct Declared {
     name: String,
-    format: &'static dyn Format,
-    splits: Vec<Split>,
-    labels: Vec<String>,
+    pub(super) format: &'static dyn Format,
+    pub(super) splits: Vec<Split>,
+    pub(super) labels: Vec<String>,
     tags: Tags,
     /// The tar alone.
     pub(super) files: FileSpecs,

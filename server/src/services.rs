@@ -17,7 +17,7 @@ mod token;
 pub(crate) use dataset::{DatasetApi, Reader as DatasetReader};
 pub(crate) use experiment::ExperimentApi;
 pub(crate) use inspect::Inspector;
-pub(crate) use job::JobApi;
+pub(crate) use job::{Checks, JobApi};
 pub(crate) use model::ModelApi;
 pub(crate) use planning::Planner;
 pub(crate) use served::ServedModelApi;

@@ -30,7 +30,7 @@ use crate::infer::service::InferenceService;
 use crate::notices::Notices;
 use crate::serve::{Assembly, Bound, ServeError, limited};
 use crate::services::{
-    DatasetApi, DatasetReader, ExperimentApi, Inspector, JobApi, ModelApi, Planner, ServedModelApi,
+    Checks, DatasetApi, DatasetReader, ExperimentApi, Inspector, JobApi, ModelApi, Planner, ServedModelApi,
     StoredTokens, TokenApi,
 };
 use crate::upload::SpoolDir;
@@ -179,8 +179,8 @@ impl Parts {
         let reader = DatasetReader::new(store.clone(), blobs.clone(), spools.clone(), limits.max_imports);
         let datasets =
             DatasetApi::new(store.clone(), blobs.clone(), spools.clone(), reader.clone(), limits.clone());
-        let jobs =
-            JobApi::new(store.clone(), planner, reader, self.notices.clone(), limits, self.drain.clone());
+        let checks = Checks { datasets: reader, planner };
+        let jobs = JobApi::new(store.clone(), checks, self.notices.clone(), limits, self.drain.clone());
         let experiments = ExperimentApi::new(store.clone());
         let tokens = TokenApi::new(store.clone());
         let inference = InferenceService::new(self.registry.clone(), self.drain.clone());

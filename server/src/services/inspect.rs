@@ -73,7 +73,7 @@ impl Inspector {
         for (file, spool) in files.as_slice().iter().zip(spools) {
             contents.push((file.name.clone(), spool.read().await?));
         }
-        let imported = tokio::task::spawn_blocking(move || {
+        let imported = tokio::task::spawn_blocking(move || -> Result<Summary, ApiError> {
             // Held to the end of the import, also when nobody waits for it any more.
             let _permit = permit;
             let mut files = contents.iter().map(|(name, bytes)| (name.clone(), bytes.as_slice()));

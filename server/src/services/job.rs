@@ -6,6 +6,8 @@ mod refusals;
 mod submit;
 mod watch;
 
+pub(crate) use submit::Checks;
+
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -21,9 +23,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::convert::{caller, scope};
-use super::dataset::Reader;
 use super::page;
-use super::planning::Planner;
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::notices::Notices;
@@ -32,8 +32,7 @@ use crate::notices::Notices;
 #[derive(Clone)]
 pub(crate) struct JobApi {
     store: Store,
-    planner: Planner,
-    datasets: Reader,
+    checks: Checks,
     notices: Notices,
     max_queued: u32,
     watchers: Arc<Semaphore>,
@@ -43,14 +42,13 @@ pub(crate) struct JobApi {
 impl JobApi {
     pub(crate) fn new(
         store: Store,
-        planner: Planner,
-        datasets: Reader,
+        checks: Checks,
         notices: Notices,
         limits: &Limits,
         drain: CancellationToken,
     ) -> Self {
         let watchers = Arc::new(Semaphore::new(limits.max_watchers));
-        Self { store, planner, datasets, notices, max_queued: limits.max_queued_jobs, watchers, drain }
+        Self { store, checks, notices, max_queued: limits.max_queued_jobs, watchers, drain }
     }
 }
 
@@ -68,8 +66,7 @@ impl JobService for JobApi {
         request: Request<pb::SubmitJobRequest>,
     ) -> Result<Response<pb::SubmitJobResponse>, Status> {
         let caller = caller(&request)?;
-        let places = (&self.planner, &self.datasets);
-        let job = submit::new_job(&self.store, places, &caller, request.into_inner()).await?;
+        let job = submit::new_job(&self.store, &self.checks, &caller, request.into_inner()).await?;
         let submitted = self.store.submit(&job, self.max_queued).await.map_err(ApiError::from)?;
         Ok(Response::new(pb::SubmitJobResponse {
             job: Some(convert::job(submitted.job)),
@@ -83,7 +80,7 @@ impl JobService for JobApi {
     ) -> Result<Response<pb::PlanJobResponse>, Status> {
         let caller = caller(&request)?;
         let spec = request.into_inner().spec.ok_or_else(|| ApiError::field("spec", "it is missing"))?;
-        Ok(Response::new(plan::of(&self.store, &self.planner, &caller, &spec).await?))
+        Ok(Response::new(plan::of(&self.store, &self.checks.planner, &caller, &spec).await?))
     }
 
     async fn get(&self, request: Request<pb::GetJobRequest>) -> Result<Response<pb::Job>, Status> {

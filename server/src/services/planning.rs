@@ -44,7 +44,7 @@ impl Planner {
             }
         }
         let main = main.ok_or_else(|| ApiError::internal("a stored model without its main file"))?;
-        let planned = tokio::task::spawn_blocking(move || {
+        let planned = tokio::task::spawn_blocking(move || -> Result<_, ApiError> {
             // Held to the end, also when nobody waits for it any more.
             let _permit = permit;
             let files = side.iter().map(|(name, bytes)| (name.clone(), bytes.as_ref()));

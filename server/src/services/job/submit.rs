@@ -26,10 +26,17 @@ const MAX_KEY: usize = 128;
 const TRAIN_SPLITS: [&str; 1] = ["train"];
 const EVAL_SPLITS: [&str; 2] = ["test", "validation"];
 
+/// What looks into the data and the model that a request refers to.
+#[derive(Clone)]
+pub(crate) struct Checks {
+    pub(crate) datasets: Reader,
+    pub(crate) planner: Planner,
+}
+
 /// Checks a request, and finds what it refers to.
 pub(crate) async fn new_job(
     store: &Store,
-    (planner, datasets): (&Planner, &Reader),
+    checks: &Checks,
     caller: &Identity,
     request: pb::SubmitJobRequest,
 ) -> Result<NewJob, ApiError> {
@@ -48,7 +55,7 @@ pub(crate) async fn new_job(
     }
     let model = store.model(scope(caller), &spec.model).await?;
     let dataset = store.dataset(scope(caller), &spec.dataset).await?;
-    let contents = datasets.known(&dataset).await?;
+    let contents = checks.datasets.known(&dataset).await?;
     let asked = spec.splits.clone().unwrap_or_default();
     let known = known_splits(&dataset, contents.as_ref());
     let train_split = split(&asked.train, &TRAIN_SPLITS, &known);
@@ -65,8 +72,8 @@ pub(crate) async fn new_job(
     let resolved = JobSpec { normalization: normalization.clone(), ..settings.clone() };
     facts.settings = &resolved;
     let mut reasons = refusals::of_data(&facts);
-    if let Err(refusals) = planner.plan(&model, &settings).await? {
-        reasons.extend(refusals.iter().map(|refusal| Reason::new("model", refusal.to_string())));
+    if let Err(refusals) = checks.planner.plan(&model, &settings).await? {
+        reasons.extend(refusals::of_layers(&refusals));
     }
     if !reasons.is_empty() {
         return Err(ApiError::Refused(reasons));
@@ -77,7 +84,6 @@ pub(crate) async fn new_job(
     let experiment =
         if spec.experiment.is_empty() { DEFAULT_EXPERIMENT.to_owned() } else { spec.experiment.clone() };
     check_name("experiment", &experiment)?;
-    let tags = tags(spec.tags.clone())?;
     Ok(NewJob {
         owner: caller.owner.clone(),
         experiment,
@@ -91,7 +97,7 @@ pub(crate) async fn new_job(
         priority,
         max_stalls: MAX_STALLS,
         idempotency_key,
-        tags,
+        tags: tags(spec.tags.clone())?,
         spec: as_submitted(&spec)?,
     })
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::refusals::{self, Facts};
 use crate::auth::Identity;
-use crate::error::{ApiError, Reason};
+use crate::error::ApiError;
 use crate::services::convert::{scope, tags};
 use crate::services::dataset::Reader;
 use crate::services::inspect::Extents;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use dyadic_graph::network::{Network, Window};
-use dyadic_plan::codebook::{Boundary, Method};
+use dyadic_plan::codebook::{Choice, Family, Objective};
 use dyadic_plan::{Act, Coding, Options, Plan, Unary, UnitOp, lower};
 
 fn folder(of: &str) -> PathBuf {
@@ -34,13 +34,12 @@ fn act(act: Act) -> String {
     }
 }
 
-fn method(method: Method) -> String {
-    match method {
-        Method::SignSplit(Boundary::L2) => "sign-split l2".into(),
-        Method::SignSplit(Boundary::Angle) => "sign-split angle".into(),
-        Method::SingleShift { bits } => format!("single-shift {bits}"),
-        Method::TwoTerm { bits } => format!("two-term {bits}"),
-        Method::Linear8 => "linear 8".into(),
+fn method(method: Choice) -> String {
+    match (method.codebook().name(), method.objective()) {
+        ("sign-split", Objective::L2) => "sign-split l2".into(),
+        ("sign-split", Objective::Angle) => "sign-split angle".into(),
+        ("linear8", _) => "linear 8".into(),
+        (name, _) => format!("{name} {}", method.bits()),
     }
 }
 
@@ -111,8 +110,13 @@ fn check(name: &str, network: &Network, options: &Options) {
     assert!(found == kept, "the plan of {name} is not what {} says:\n{found}", path.display());
 }
 
-fn options(method: Method, strict: bool) -> Options {
+fn options(method: Choice, strict: bool) -> Options {
     Options { method, last_method: method, strict, conv3x3_bits: 6, other_bits: 8 }
+}
+
+/// A family's default at a width.
+fn choice(family: Family, bits: u8) -> Choice {
+    Choice::new(family, None, bits, None).expect("a width that it has")
 }
 
 #[test]
@@ -129,7 +133,7 @@ fn plans_of_the_fixtures_stay_as_they_are() {
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
         // An average whose padding does not count has no plan.
         if !name.starts_with("odds") {
-            check(&name, &import(&path), &options(Method::SignSplit(Boundary::Angle), false));
+            check(&name, &import(&path), &options(choice(Family::Aptq, 2), false));
         }
     }
 }
@@ -137,6 +141,6 @@ fn plans_of_the_fixtures_stay_as_they_are() {
 #[test]
 fn the_plan_of_the_example_stays_as_it_is() {
     let network = import(&folder("../examples/models/resnet20-cifar10.onnx"));
-    check("example", &network, &options(Method::TwoTerm { bits: 5 }, false));
-    check("example_strict", &network, &options(Method::SingleShift { bits: 3 }, true));
+    check("example", &network, &options(choice(Family::Apq, 5), false));
+    check("example_strict", &network, &options(choice(Family::Apq, 3), true));
 }

@@ -105,6 +105,17 @@ impl WeightPlan {
     pub fn per_filter(&self) -> usize {
         self.shape[1] * self.shape[2] * self.shape[3]
     }
+
+    /// Latent weights that training keeps for one filter.
+    pub fn latents_per_filter(&self) -> usize {
+        self.method.codebook().latents() * self.per_filter()
+    }
+
+    /// The latent weights that training begins with, filter by filter.
+    pub fn latents(&self) -> Vec<f32> {
+        let start = |w| self.method.codebook().start(self.method.objective(), w);
+        self.data.chunks_exact(self.per_filter()).flat_map(start).collect()
+    }
 }
 
 impl Plan {

@@ -1,6 +1,8 @@
 //! What a quantization job is asked to do: plain data, shared by queue, server and worker.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 /// Which algorithm quantizes the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -8,28 +10,18 @@ use serde::{Deserialize, Serialize};
 pub enum Method {
     /// Ternary: two power-of-two subfilters a filter.
     Aptq,
-    /// Any width from 2 to 5 bits.
+    /// Several subfilters, any width.
     Apq,
 }
 
-/// What APTQ's boundary optimizes.
+/// What a codebook optimizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Boundary {
+pub enum Objective {
     /// Euclidean distance.
     L2,
     /// Angle: any scale is absorbed by the normalization that follows.
     Angle,
-}
-
-/// Which levels APQ may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Levels {
-    /// 0 and ±2^j: one shift a weight; 2 to 4 bits.
-    SingleShift,
-    /// Sums of at most two signed powers of two; 4 and 5 bits.
-    TwoTerm,
 }
 
 /// What multipliers the requantization may use.
@@ -88,14 +80,14 @@ pub struct Normalization {
 
 /// A job's settings, all defaults resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct JobSpec {
     /// Algorithm.
     pub method: Method,
-    /// APTQ's boundary.
-    pub boundary: Boundary,
-    /// APQ's levels; unset: single-shift up to 3 bits, two-term above.
-    pub levels: Option<Levels>,
+    /// Reading of the algorithm, by its codebook's name; unset: the default at this width.
+    pub codebook: Option<String>,
+    /// What the codebook optimizes; unset: the codebook's default.
+    pub objective: Option<Objective>,
     /// Bits a weight.
     pub bits: u8,
     /// Quantize the first and last layer like the rest, not to 8 bits.
@@ -150,8 +142,8 @@ impl Default for JobSpec {
     fn default() -> Self {
         JobSpec {
             method: Method::Aptq,
-            boundary: Boundary::Angle,
-            levels: None,
+            codebook: None,
+            objective: None,
             bits: 2,
             strict: false,
             requant: Requant::Multiplier,
@@ -178,16 +170,33 @@ impl Default for JobSpec {
     }
 }
 
+impl Serialize for JobSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        JobSpec::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for JobSpec {
+    /// Also reads the form that chose codebooks by `levels` (APQ) and `boundary` (APTQ, without a meaning in APQ).
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = Map::deserialize(deserializer)?;
+        let apq = fields.get("method").is_some_and(|method| method == "apq");
+        if let Some(levels) = fields.remove("levels").filter(|levels| apq && !levels.is_null()) {
+            let name = levels.as_str().map(|levels| levels.replace('_', "-"));
+            fields.entry("codebook").or_insert(name.map_or(levels, Value::String));
+        }
+        if let Some(boundary) = fields.remove("boundary").filter(|_| !apq) {
+            fields.entry("objective").or_insert(boundary);
+        }
+        JobSpec::deserialize(Value::Object(fields)).map_err(D::Error::custom)
+    }
+}
+
 /// Most epochs of one job.
 const EPOCHS_MAX: u32 = 10_000;
 
 impl JobSpec {
-    /// The levels in force.
-    pub fn levels(&self) -> Levels {
-        self.levels.unwrap_or(if self.bits <= 3 { Levels::SingleShift } else { Levels::TwoTerm })
-    }
-
-    /// Checks every range and every combination.
+    /// Checks every range; which widths a codebook has is known where codebooks are.
     ///
     /// # Errors
     /// The first field that is out of range.
@@ -238,15 +247,8 @@ impl JobSpec {
 
     fn validate_widths(&self) -> Result<(), SpecError> {
         let fail = |field, reason: String| Err(SpecError { field, reason });
-        let allowed = match (self.method, self.levels()) {
-            (Method::Aptq, _) => 2..=2,
-            (Method::Apq, Levels::SingleShift) => 2..=4,
-            (Method::Apq, Levels::TwoTerm) => 4..=5,
-        };
-        if !allowed.contains(&self.bits) {
-            let reason =
-                format!("{} is not in {} to {} for this method", self.bits, allowed.start(), allowed.end());
-            return fail("bits", reason);
+        if !(2..=8).contains(&self.bits) {
+            return fail("bits", format!("{} is not in 2 to 8", self.bits));
         }
         for (field, bits) in [
             ("activation_bits.conv3x3", self.activation_bits.conv3x3),
@@ -275,13 +277,35 @@ mod tests {
     }
 
     #[test]
+    fn levels_and_boundary_are_read_as_codebook_and_objective() {
+        let read = |text: &str| serde_json::from_str::<JobSpec>(text).expect(text);
+        let d = JobSpec::default;
+        let apq = |codebook: Option<&str>| JobSpec {
+            method: Method::Apq,
+            bits: 4,
+            codebook: codebook.map(str::to_string),
+            ..d()
+        };
+        let old = |levels: &str| {
+            read(&format!(r#"{{"method":"apq","boundary":"angle","levels":{levels},"bits":4}}"#))
+        };
+        assert_eq!(old(r#""single_shift""#), apq(Some("single-shift")));
+        assert_eq!(old(r#""two_term""#), apq(Some("two-term")));
+        assert_eq!(old("null"), apq(None));
+        let ternary = |objective| JobSpec { objective: Some(objective), ..d() };
+        assert_eq!(read(r#"{"method":"aptq","boundary":"l2","levels":null}"#), ternary(Objective::L2));
+        assert_eq!(read(r#"{"boundary":"angle"}"#), ternary(Objective::Angle));
+        for wrong in [r#"{"method":"apq","levels":3}"#, r#"{"boundary":"cosine"}"#] {
+            assert!(serde_json::from_str::<JobSpec>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn every_range_names_its_field() {
         let d = JobSpec::default;
         let cases = [
-            (JobSpec { bits: 3, ..d() }, "bits"),
-            (JobSpec { method: Method::Apq, bits: 6, ..d() }, "bits"),
-            (JobSpec { method: Method::Apq, bits: 5, levels: Some(Levels::SingleShift), ..d() }, "bits"),
-            (JobSpec { method: Method::Apq, bits: 3, levels: Some(Levels::TwoTerm), ..d() }, "bits"),
+            (JobSpec { bits: 1, ..d() }, "bits"),
+            (JobSpec { method: Method::Apq, bits: 9, ..d() }, "bits"),
             (JobSpec { batch_size: 0, ..d() }, "batch_size"),
             (JobSpec { learning_rate: f64::NAN, ..d() }, "learning_rate"),
             (JobSpec { learning_rate: 0.0, ..d() }, "learning_rate"),

@@ -133,7 +133,7 @@ impl<'a> Calibration<'a> {
             (gamma, mean.iter().map(|m| *m as f32).collect(), EPSILON)
         };
         LayerState {
-            weight: Param::new(weights.data.clone(), averaged),
+            weight: Param::new(weights.latents(), averaged),
             gamma: Param::new(gamma, averaged),
             beta: Param::new(beta, averaged),
             mean: running_mean,

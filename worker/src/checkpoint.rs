@@ -42,7 +42,7 @@ pub struct Checkpoint {
     pub float_accuracy: Option<f64>,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl Checkpoint {
     /// The file's bytes; equal checkpoints give equal bytes.
@@ -63,9 +63,9 @@ impl Checkpoint {
             tensors.insert(format!("{i:04}.mean"), layer.mean.clone());
             tensors.insert(format!("{i:04}.variance"), layer.variance.clone());
             tensors.insert(format!("{i:04}.epsilon"), vec![layer.epsilon]);
-            // Per filter: exponent, clips, number of levels, levels.
+            // Per filter: exponent, scale, clips, number of levels, levels.
             let filters = layer.filters.iter().flat_map(|f| {
-                let head = [f.exponent as f32, f.clip.0, f.clip.1, f.levels.len() as f32];
+                let head = [f.exponent as f32, f.scale, f.clip.0, f.clip.1, f.levels.len() as f32];
                 head.into_iter().chain(f.levels.iter().map(|&l| f32::from(l)))
             });
             tensors.insert(format!("{i:04}.filters"), filters.collect());
@@ -121,7 +121,8 @@ impl Checkpoint {
         let mut state =
             State { layers: Vec::new(), steps: Vec::new(), input_step: header.input_step, step: header.step };
         for (i, weights) in plan.weights.iter().enumerate() {
-            state.layers.push(read.layer(i, weights.data.len(), weights.shape[0])?);
+            let latents = weights.latents_per_filter() * weights.shape[0];
+            state.layers.push(read.layer(i, latents, weights.shape[0])?);
         }
         for s in read.tensor("steps", Some(4 * plan.steps))?.chunks_exact(4) {
             state.steps.push(StepState { exponent: s[0] as i32, latent: s[1], first: s[2], second: s[3] });
@@ -177,7 +178,7 @@ impl Reader<'_> {
         let mut rest = data.as_slice();
         let mut filters = Vec::with_capacity(count);
         for _ in 0..count {
-            let Some((&[exponent, neg, pos, n], tail)) = rest.split_first_chunk::<4>() else {
+            let Some((&[exponent, scale, neg, pos, n], tail)) = rest.split_first_chunk::<5>() else {
                 return Err(WorkerError::Checkpoint(format!("tensor '{name}' is cut short")));
             };
             let n = n as usize;
@@ -188,6 +189,7 @@ impl Reader<'_> {
             filters.push(Filter {
                 levels: levels.iter().map(|&l| l as i8).collect(),
                 exponent: exponent as i32,
+                scale,
                 codes: Vec::new(),
                 clip: (neg, pos),
             });

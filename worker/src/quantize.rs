@@ -115,25 +115,32 @@ fn has_bf16() -> bool {
     false
 }
 
+/// The codebook that `spec` asks for.
+///
+/// # Errors
+/// [`WorkerError::Invalid`] for one that does not exist, and for widths and objectives that it does not have.
+pub fn choose(spec: &JobSpec) -> Result<Choice, WorkerError> {
+    let family = match spec.method {
+        spec::Method::Aptq => Family::Aptq,
+        spec::Method::Apq => Family::Apq,
+    };
+    let objective = spec.objective.map(|objective| match objective {
+        spec::Objective::L2 => Objective::L2,
+        spec::Objective::Angle => Objective::Angle,
+    });
+    Choice::new(family, spec.codebook.as_deref(), spec.bits, objective)
+        .map_err(|e| WorkerError::Invalid(e.to_string()))
+}
+
 /// The rules that `spec` asks for.
 ///
 /// # Errors
-/// [`WorkerError::Invalid`] for widths that the method does not have.
+/// As [`choose`].
 pub fn rules(spec: &JobSpec) -> Result<Rules, WorkerError> {
-    let invalid = |error: &dyn std::fmt::Display| WorkerError::Invalid(error.to_string());
-    let boundary = match spec.boundary {
-        spec::Boundary::L2 => Objective::L2,
-        spec::Boundary::Angle => Objective::Angle,
-    };
-    let (family, name, objective) = match (spec.method, spec.levels()) {
-        (spec::Method::Aptq, _) => (Family::Aptq, "sign-split", Some(boundary)),
-        (spec::Method::Apq, spec::Levels::SingleShift) => (Family::Apq, "single-shift", None),
-        (spec::Method::Apq, spec::Levels::TwoTerm) => (Family::Apq, "two-term", None),
-    };
-    let weights = Choice::new(family, Some(name), spec.bits, objective).map_err(|e| invalid(&e))?;
     let spec::ActivationBits { conv3x3, other } = spec.activation_bits;
-    let settings = Settings { weights, strict: spec.strict, conv3x3_bits: conv3x3, other_bits: other };
-    Rules::of(&settings).map_err(|e| invalid(&e))
+    let settings =
+        Settings { weights: choose(spec)?, strict: spec.strict, conv3x3_bits: conv3x3, other_bits: other };
+    Rules::of(&settings).map_err(|e| WorkerError::Invalid(e.to_string()))
 }
 
 /// SHA-256, hex, over an ONNX file and its side files in the order given.

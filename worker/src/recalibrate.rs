@@ -75,7 +75,7 @@ fn first_value(plan: &Plan, codes: Tensor) -> Vec<Option<Tensor>> {
 fn measure(state: &mut State, unit: &Unit, values: &[Vec<Option<Tensor>>]) -> Result<(), WorkerError> {
     let UnitOp::Conv { weights, window, groups, logits: false, .. } = &unit.op else { return Ok(()) };
     let layer = &mut state.layers[*weights];
-    let mut data = vec![0f32; layer.weight.value.len()];
+    let mut data = vec![0f32; layer.filters.iter().map(|f| f.codes.len()).sum()];
     let per_filter = data.len() / layer.filters.len().max(1);
     for (filter, out) in layer.filters.iter().zip(data.chunks_exact_mut(per_filter.max(1))) {
         filter.dequantize(out);

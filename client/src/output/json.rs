@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(json["started_at"], Value::Null);
         assert_eq!(json["artifact"]["sha256"], "ab01");
         assert_eq!(json["resolved"]["method"], "aptq");
-        assert_eq!(json["resolved"]["boundary"], Value::Null);
+        assert_eq!(json["resolved"]["objective"], Value::Null);
         assert_eq!(json["resolved"]["bits"], 0);
         assert_eq!(json["resolved"]["epochs"], Value::Null);
         assert_eq!(json["resolved"]["normalization"]["mean"][0], 0.4914);

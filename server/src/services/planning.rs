@@ -62,17 +62,16 @@ pub(crate) fn check(network: &Network) -> Result<(), ApiError> {
 
 /// The rules that a job's settings come to.
 fn rules(settings: &JobSpec) -> Result<Rules, ApiError> {
-    let boundary = match settings.boundary {
-        spec::Boundary::L2 => Objective::L2,
-        spec::Boundary::Angle => Objective::Angle,
+    let family = match settings.method {
+        spec::Method::Aptq => Family::Aptq,
+        spec::Method::Apq => Family::Apq,
     };
-    let (family, name, objective) = match (settings.method, settings.levels()) {
-        (spec::Method::Aptq, _) => (Family::Aptq, "sign-split", Some(boundary)),
-        (spec::Method::Apq, spec::Levels::SingleShift) => (Family::Apq, "single-shift", None),
-        (spec::Method::Apq, spec::Levels::TwoTerm) => (Family::Apq, "two-term", None),
-    };
-    let weights = Choice::new(family, Some(name), settings.bits, objective);
-    let weights = weights.map_err(|error| ApiError::field("bits", error.to_string()))?;
+    let objective = settings.objective.map(|objective| match objective {
+        spec::Objective::L2 => Objective::L2,
+        spec::Objective::Angle => Objective::Angle,
+    });
+    let weights = Choice::new(family, settings.codebook.as_deref(), settings.bits, objective);
+    let weights = weights.map_err(|error| ApiError::field("codebook", error.to_string()))?;
     let spec::ActivationBits { conv3x3, other } = settings.activation_bits;
     let shape = Settings { weights, strict: settings.strict, conv3x3_bits: conv3x3, other_bits: other };
     Rules::of(&shape).map_err(|error| ApiError::field("activation_bits", error.to_string()))

@@ -159,10 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn formats_keep_their_words() {
-        for (format, word) in FORMATS {
-            assert_eq!(format_of(word), format);
+    fn every_format_of_the_data_has_its_value_in_the_api_and_the_other_way_round() {
+        for format in dyadic_data::format::ALL {
+            let value = pb::DatasetFormat::of_word(format.word());
+            assert_ne!(value, pb::DatasetFormat::Unspecified, "{}", format.word());
+            assert_eq!(value.word(), format.word());
         }
-        assert_eq!(format_of("parquet"), pb::DatasetFormat::Unspecified);
+        let values = (1..).map_while(|number| pb::DatasetFormat::try_from(number).ok());
+        assert_eq!(values.count(), dyadic_data::format::ALL.len());
     }
 }

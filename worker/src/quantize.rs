@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tch::{Cuda, Device, Kind};
 
 use crate::checkpoint::{Checkpoint, Origin};
-use crate::data::{Augment, Dataset, Epoch};
+use crate::data::{Augment, Dataset, EVALUATION_SEED, Epoch};
 use crate::error::WorkerError;
 use crate::evaluate::evaluate;
 use crate::export::Naming;
@@ -158,7 +158,16 @@ pub fn bundle_sha256<'a>(model: &[u8], side_files: impl IntoIterator<Item = (&'a
 /// # Errors
 /// See [`WorkerError`]; nothing is left behind but what the observer was given.
 pub fn quantize(request: &Request, observer: &mut dyn Observer) -> Result<Outcome, WorkerError> {
-    let run = Run::new(request, observer)?;
+    let limit = |limit: Option<u32>| limit.map(|limit| limit as usize);
+    let spec = request.spec;
+    let request = Request {
+        train: &request.train.sample(limit(spec.train_limit), spec.seed),
+        test: &request.test.sample(limit(spec.eval_limit), EVALUATION_SEED),
+        model_sha256: request.model_sha256.clone(),
+        dataset_sha256: request.dataset_sha256.clone(),
+        ..*request
+    };
+    let run = Run::new(&request, observer)?;
     run.finish(observer)
 }
 

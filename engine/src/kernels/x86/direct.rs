@@ -43,8 +43,8 @@ pub(super) trait Matrix: Copy + Send + Sync + 'static {
     /// Computes and finishes all pixels by the panels of a task.
     ///
     /// # Safety
-    /// From `input` on, everything that the task's source may read must be there, and the task's targets must have
-    /// room.
+    /// From `input` on, and [`Segments::lead`] pixels before it, everything that the task's source may read must be there,
+    /// and the task's targets must have room.
     unsafe fn multiply(self, task: &Task, input: *const u8);
 }
 
@@ -216,7 +216,7 @@ impl<M: Matrix> PreparedConv for Direct<M> {
             for strip in 0..strips {
                 let end = rows.start + rows.len() * (strip + 1) / strips;
                 let rows = rows.start + rows.len() * strip / strips..end;
-                let strip = self.source.segments().strip(rows, self.source.pixel_step());
+                let strip = self.source.segments().strip(rows, self.source.pixel_step(), M::DEMANDS.pixels);
                 let mut first = of_group.start;
                 while first < of_group.end {
                     let left = of_group.end - first;

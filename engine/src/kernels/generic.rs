@@ -28,7 +28,7 @@ impl Kernel for Generic {
     }
 
     fn level(&self) -> Level {
-        Level::Portable
+        Level::PORTABLE
     }
 
     fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv> {

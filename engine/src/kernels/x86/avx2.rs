@@ -15,7 +15,7 @@ use std::arch::x86_64::*;
 use super::avx512::best_rate;
 use super::direct::Direct;
 use crate::kernels::generic::Generic;
-use crate::kernels::level::Level;
+use crate::kernels::level::{Level, Unit};
 use crate::kernels::{ConvLayer, Kernel, PreparedConv};
 use counting::Counting;
 
@@ -33,7 +33,7 @@ impl Kernel for Avx2 {
     }
 
     fn level(&self) -> Level {
-        Level::Avx2
+        Level::up_to(Unit::Avx2)
     }
 
     fn peak(&self) -> Option<f64> {

@@ -14,7 +14,7 @@ use super::direct::{Direct, Matrix, Task};
 use super::panels::{FILTERS, Line};
 use super::source::Demands;
 use crate::kernels::generic::Generic;
-use crate::kernels::level::Level;
+use crate::kernels::level::{Level, Unit};
 use crate::kernels::{ConvLayer, Kernel, PreparedConv};
 
 /// The proof that this CPU has AVX-512 F, BW, VL, DQ and VNNI.
@@ -36,7 +36,7 @@ impl Kernel for Avx512 {
     }
 
     fn level(&self) -> Level {
-        if is_x86_feature_detected!("avx512vbmi") { Level::Avx512Vbmi } else { Level::Avx512 }
+        Level::up_to(Unit::Avx512Vbmi)
     }
 
     fn peak(&self) -> Option<f64> {

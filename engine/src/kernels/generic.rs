@@ -31,6 +31,10 @@ impl Kernel for Generic {
         Level::PORTABLE
     }
 
+    fn bytes(&self, layer: &ConvLayer) -> u64 {
+        if layer.is_depthwise() { Depthwise::bytes(layer) } else { Blocked::bytes(layer) }
+    }
+
     fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv> {
         if layer.is_depthwise() { Box::new(Depthwise::new(layer)) } else { Box::new(Blocked::new(layer)) }
     }

@@ -45,6 +45,14 @@ impl Kernel for Avx512 {
         Some(best_rate(|| unsafe { products(ROUNDS) }, f64::from(ROUNDS) * 16.0 * 64.0))
     }
 
+    fn bytes(&self, layer: &ConvLayer) -> u64 {
+        if layer.is_depthwise() {
+            return depthwise::bytes(layer).max(Generic.bytes(layer));
+        }
+        let direct = Direct::<Avx512>::bytes(layer, false).max(rows::bytes(layer));
+        if super::winograd::suits(layer) { direct.max(super::winograd::bytes(layer)) } else { direct }
+    }
+
     fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv> {
         if let Some(depthwise) = depthwise::Depthwise::new(*self, layer) {
             return Box::new(depthwise);

@@ -12,7 +12,7 @@ mod nodes;
 mod provenance;
 
 pub use container::{ElementType, HEADER_LIMIT};
-pub use provenance::{Accuracy, Provenance};
+pub use provenance::{Accuracy, MOST_VALUES, Provenance};
 
 use std::sync::Arc;
 

@@ -3,8 +3,16 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::check::MAX_MACS;
 use crate::model::{Format, Model, TensorId};
-use crate::reference::{self, RunError, Trace};
+use crate::reference::{self, RunError};
+
+/// Most codes that a certificate may cover, of all tensors and over all golden inputs: hashing them is what replaying costs
+/// beside the runs, and whoever serves an artifact replays it first.
+pub const MAX_CODES: u64 = 1 << 30;
+
+/// Is shown a tensor's codes, whole or piece by piece in order.
+pub type See<'a> = dyn FnMut(TensorId, &[i32]) + Send + 'a;
 
 /// Golden inputs and what a right execution computes for them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -75,20 +83,26 @@ impl Certificate {
         let mut hashers = Hashers::new(model);
         let mut outputs = Vec::with_capacity(inputs.len());
         for input in &inputs {
-            let mut trace = reference::run(model, &input.codes(model))?;
-            hashers.update(&trace);
-            outputs.push(std::mem::take(&mut trace.codes[model.output.tensor.0 as usize]));
+            let mut output = Vec::new();
+            reference::walk(model, input.codes(model), &mut |tensor, codes| {
+                hashers.see(tensor, codes);
+                if tensor == model.output.tensor {
+                    output.extend_from_slice(codes);
+                }
+            })?;
+            outputs.push(output);
         }
         let hashes = if inputs.is_empty() { Vec::new() } else { hashers.finish() };
         Ok(Certificate { inputs, hashes, outputs })
     }
 
     /// Runs the inputs through `run` and compares; the error names the first node that differs. `model` is the
-    /// checked model that this certificate belongs to.
+    /// checked model that this certificate belongs to. `run` shows what it is given every tensor that it computes, and the
+    /// input's, whole or in pieces that follow one another, and need keep none of them.
     pub fn verify<E: std::error::Error>(
         &self,
         model: &Model,
-        mut run: impl FnMut(&[i32]) -> Result<Trace, E>,
+        mut run: impl FnMut(&GoldenInput, &mut See) -> Result<(), E>,
     ) -> Result<Report, Mismatch<E>> {
         if self.inputs.is_empty() {
             return Err(Mismatch::NoInputs);
@@ -96,10 +110,17 @@ impl Certificate {
         let mut hashers = Hashers::new(model);
         let mut differing = None;
         for (index, input) in self.inputs.iter().enumerate() {
-            let trace = run(&input.codes(model)).map_err(|source| Mismatch::Run { input: index, source })?;
-            hashers.update(&trace);
-            let output = trace.codes.get(model.output.tensor.0 as usize);
-            if differing.is_none() && output != self.outputs.get(index) {
+            let mut expected = self.outputs.get(index).map_or(&[][..], Vec::as_slice);
+            let mut same = true;
+            let mut see = |tensor: TensorId, codes: &[i32]| {
+                hashers.see(tensor, codes);
+                if tensor == model.output.tensor {
+                    let of_piece = expected.split_off(..codes.len().min(expected.len()));
+                    same &= of_piece == Some(codes);
+                }
+            };
+            run(input, &mut see).map_err(|source| Mismatch::Run { input: index, source })?;
+            if differing.is_none() && !(same && expected.is_empty()) {
                 differing = Some(index);
             }
         }
@@ -118,8 +139,19 @@ impl Certificate {
         }
     }
 
-    /// Whether lengths and codes fit a checked model; the reason why not.
+    /// Whether lengths and codes fit a checked model, and whether replaying stays within [`MAX_CODES`] and
+    /// [`MAX_MACS`]; the reason why not.
     pub fn check(&self, model: &Model) -> Result<(), String> {
+        let inputs = self.inputs.len() as u64;
+        let codes = model.tensors.iter().map(|tensor| tensor.shape.len() as u64).sum::<u64>();
+        for (what, each, most) in
+            [("codes", codes, MAX_CODES), ("multiply-accumulates", model.work(), MAX_MACS)]
+        {
+            let all = inputs.saturating_mul(each);
+            if all > most {
+                return Err(format!("{inputs} golden inputs come to {all} {what}, the limit is {most}"));
+            }
+        }
         let input = model.tensor(model.input.tensor);
         let (lo, hi) = input.format.range();
         for golden in &self.inputs {
@@ -158,38 +190,47 @@ impl GoldenInput {
 /// `len` codes of a format: code i is `lo + ⌊(z >> 32) · (hi − lo + 1) / 2³²⌋` with z the (i+1)-th output of the
 /// SplitMix64 generator that starts at `seed`.
 pub fn seeded_codes(seed: u64, format: Format, len: usize) -> Vec<i32> {
+    seeded(seed, format).take(len).collect()
+}
+
+/// The same, one after the other, without an end.
+pub(crate) fn seeded(seed: u64, format: Format) -> impl Iterator<Item = i32> {
     let (lo, hi) = format.range();
     let width = (i64::from(hi) - i64::from(lo) + 1) as u64;
     let mut state = seed;
-    let mut next = || {
+    let mut next = move || {
         state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = state;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
     };
-    (0..len).map(|_| (i64::from(lo) + (((next() >> 32) * width) >> 32) as i64) as i32).collect()
+    std::iter::repeat_with(move || (i64::from(lo) + (((next() >> 32) * width) >> 32) as i64) as i32)
 }
 
 /// One running hash a tensor.
 struct Hashers {
     running: Vec<Sha256>,
     codes: u64,
-    bytes: Vec<u8>,
 }
 
 impl Hashers {
     fn new(model: &Model) -> Self {
-        Hashers { running: vec![Sha256::new(); model.tensors.len()], codes: 0, bytes: Vec::new() }
+        Hashers { running: vec![Sha256::new(); model.tensors.len()], codes: 0 }
     }
 
-    fn update(&mut self, trace: &Trace) {
-        for (hasher, codes) in self.running.iter_mut().zip(&trace.codes) {
-            self.bytes.clear();
-            self.bytes.extend(codes.iter().flat_map(|code| code.to_le_bytes()));
-            hasher.update(&self.bytes);
-            self.codes += codes.len() as u64;
+    /// The next codes of a tensor.
+    fn see(&mut self, tensor: TensorId, codes: &[i32]) {
+        const PIECE: usize = 1024;
+        let Some(hasher) = self.running.get_mut(tensor.0 as usize) else { return };
+        let mut bytes = [0; 4 * PIECE];
+        for piece in codes.chunks(PIECE) {
+            for (bytes, code) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(piece) {
+                *bytes = code.to_le_bytes();
+            }
+            hasher.update(&bytes[..4 * piece.len()]);
         }
+        self.codes += codes.len() as u64;
     }
 
     fn finish(self) -> Vec<[u8; 32]> {

@@ -205,12 +205,11 @@ impl Model {
     /// Checks everything that the executors rely on. Never panics, whatever the model holds.
     pub fn check(&self) -> Result<(), ModelError> {
         structure::check(self)?;
-        let mut macs = 0u64;
         for node in &self.nodes {
-            let work = check_node(self, node)
+            check_node(self, node)
                 .map_err(|problem| ModelError { place: Place::Node(node.name.clone()), problem })?;
-            macs = macs.saturating_add(work);
         }
+        let macs = self.work();
         if macs > MAX_MACS {
             let problem = Problem::Range {
                 what: "multiply-accumulates a sample",
@@ -222,16 +221,21 @@ impl Model {
         }
         Ok(())
     }
+
+    /// Multiply-accumulates of one sample, or what takes about as long, of a model whose nodes have been checked.
+    pub(crate) fn work(&self) -> u64 {
+        let of_node = |node: &Node| node.op.operation().work(&self.site(node));
+        self.nodes.iter().map(of_node).fold(0, u64::saturating_add)
+    }
 }
 
-/// Checks one node, whose ids exist, and returns its work.
-fn check_node(model: &Model, node: &Node) -> Result<u64, Problem> {
+/// Checks one node, whose ids exist.
+fn check_node(model: &Model, node: &Node) -> Result<(), Problem> {
     let (operation, site) = (node.op.operation(), model.site(node));
     if !operation.operands().contains(&site.inputs.len()) {
         return Err(Problem::Rule("the wrong number of inputs for this operation"));
     }
-    operation.check(&site)?;
-    Ok(operation.work(&site))
+    operation.check(&site)
 }
 
 /// `Ok` where `value` lies in `min ..= max`.

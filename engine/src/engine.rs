@@ -28,7 +28,7 @@ use crate::quantize::{InputQuantizer, NotFinite};
 use crate::reference::Trace;
 use plan::Plan;
 
-/// Most memory that a plan may take for one sample, in bytes.
+/// Most memory that an engine may take for its weights and one sample on one thread, in bytes.
 pub const MEMORY_LIMIT: usize = 1 << 30;
 
 /// A model ready to run.
@@ -47,10 +47,10 @@ pub enum EngineError {
     /// The model breaks a rule.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// One sample needs too much memory.
-    #[error("one sample needs {needed} bytes of memory, the limit is {MEMORY_LIMIT}")]
+    /// The weights and one sample need too much memory.
+    #[error("the weights and one sample need {needed} bytes of memory, the limit is {MEMORY_LIMIT}")]
     Memory {
-        /// Bytes that the plan came to.
+        /// Bytes that the plan comes to, at most.
         needed: usize,
     },
     /// No kernel of that name runs on this CPU.
@@ -194,6 +194,11 @@ impl Engine {
         self.input.accepts_bytes()
     }
 
+    /// Bytes that the engine and a scratch for one thread take, at most.
+    pub fn memory_bytes(&self) -> usize {
+        self.plan.bytes
+    }
+
     /// Memory for runs on one thread.
     pub fn scratch(&self) -> Scratch {
         self.scratch_for(1)
@@ -204,13 +209,13 @@ impl Engine {
         self.plan.scratch(threads)
     }
 
-    /// Replays a certificate of this engine's model.
+    /// Replays a certificate of this engine's model, in the memory of one sample.
     pub fn verify(&self, certificate: &Certificate) -> Result<Report, Mismatch<RunError>> {
         let mut scratch = self.scratch();
-        certificate.verify(&self.model, |codes| self.trace(&mut scratch, codes))
+        certificate.verify(&self.model, |input, see| run::replay(self, &mut scratch, input, see))
     }
 
-    /// Runs one sample of NHWC codes and keeps every tensor.
+    /// Runs one sample of NHWC codes and keeps every tensor, in 32 bits a code.
     pub fn trace(&self, scratch: &mut Scratch, codes: &[i32]) -> Result<Trace, RunError> {
         run::trace(self, None, scratch, codes)
     }

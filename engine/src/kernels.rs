@@ -54,6 +54,9 @@ pub(crate) trait Kernel: Send + Sync {
         None
     }
 
+    /// Bytes that [`Kernel::prepare`] takes at most, known before it takes any.
+    fn bytes(&self, layer: &ConvLayer) -> u64;
+
     /// Repacks a checked convolution for this kernel.
     fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv>;
 }

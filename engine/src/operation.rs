@@ -3,6 +3,11 @@
 //! Such a file holds all that an operation is: its parameters, the check that proves its bounds, its meaning, how it is
 //! made ready to run, its JSON, and what people are told about it. To add one, write its file and list it below: nothing
 //! else in the crate asks which operation a node has. [`requantize`] and [`window`] are what several of them share.
+#![allow(
+    clippy::unnecessary_wraps,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "all operations are read from JSON alike"
+)]
 
 pub mod add;
 pub mod affine;
@@ -52,6 +57,11 @@ pub(crate) trait Operation {
 
     /// The meaning: the output's codes, NHWC. Everything has been checked.
     fn reference(&self, operands: &[Operand], output: &Tensor) -> Vec<i32>;
+
+    /// Bytes that [`Operation::prepare`] takes at most, where they are not a small multiple of what the artifact has for it.
+    fn bytes(&self, _: &Site, _: &dyn Kernel) -> u64 {
+        0
+    }
 
     /// Makes it ready to run. Everything has been checked.
     fn prepare(&self, site: &Site, kernel: &dyn Kernel) -> Box<dyn Action>;

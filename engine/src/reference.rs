@@ -48,6 +48,18 @@ pub enum RunError {
 
 /// Runs one sample of NHWC input codes through a model and keeps every tensor.
 pub fn run(model: &Model, input_codes: &[i32]) -> Result<Trace, RunError> {
+    let mut codes = vec![Vec::new(); model.tensors.len()];
+    walk(model, input_codes.to_vec(), &mut |id, tensor| codes[id.0 as usize] = tensor.to_vec())?;
+    Ok(Trace { codes })
+}
+
+/// Runs one sample of NHWC input codes through a model, and shows every tensor once, the input first; none is kept beyond
+/// the last node that reads it.
+pub fn walk(
+    model: &Model,
+    input_codes: Vec<i32>,
+    see: &mut dyn FnMut(TensorId, &[i32]),
+) -> Result<(), RunError> {
     model.check()?;
     let input = model.tensor(model.input.tensor);
     if input_codes.len() != input.shape.len() {
@@ -57,14 +69,27 @@ pub fn run(model: &Model, input_codes: &[i32]) -> Result<Trace, RunError> {
     if let Some(index) = input_codes.iter().position(|code| !(min..=max).contains(code)) {
         return Err(RunError::InputCode { index, code: input_codes[index], min, max });
     }
+    see(model.input.tensor, &input_codes);
+    let mut readers = vec![0; model.tensors.len()];
+    model.nodes.iter().flat_map(|node| &node.inputs).for_each(|id| readers[id.0 as usize] += 1);
     let mut codes = vec![Vec::new(); model.tensors.len()];
-    codes[model.input.tensor.0 as usize] = input_codes.to_vec();
+    codes[model.input.tensor.0 as usize] = input_codes;
     for node in &model.nodes {
         let operand = |&id: &TensorId| Operand { tensor: model.tensor(id), codes: &codes[id.0 as usize] };
         let operands: Vec<Operand> = node.inputs.iter().map(operand).collect();
-        codes[node.output.0 as usize] = node.op.operation().reference(&operands, model.tensor(node.output));
+        let output = node.op.operation().reference(&operands, model.tensor(node.output));
+        see(node.output, &output);
+        for id in &node.inputs {
+            readers[id.0 as usize] -= 1;
+            if readers[id.0 as usize] == 0 {
+                codes[id.0 as usize] = Vec::new();
+            }
+        }
+        if readers[node.output.0 as usize] > 0 {
+            codes[node.output.0 as usize] = output;
+        }
     }
-    Ok(Trace { codes })
+    Ok(())
 }
 
 /// The real values of the output: `f32(code) · 2^step`, then the softmax if the model has one.

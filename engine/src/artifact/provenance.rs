@@ -1,9 +1,15 @@
 //! Where an artifact comes from. Everything is optional, and members that this code does not know are kept.
+//!
+//! These hold any JSON, and a value takes far more memory than its text: no more than [`MOST_VALUES`] are read.
+
+mod bounded;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use bounded::MOST_VALUES;
 
 /// The history of an artifact. Nothing in it depends on clock, host or job number: the same training gives the same
 /// bytes.
@@ -17,7 +23,7 @@ pub struct Provenance {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset_sha256: Option<String>,
     /// The job's specification with all defaults resolved.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "bounded::value")]
     pub job: Option<Value>,
     /// What the network scored.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,7 +32,7 @@ pub struct Provenance {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub versions: BTreeMap<String, String>,
     /// Members of later versions.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "bounded::members")]
     pub other: BTreeMap<String, Value>,
 }
 

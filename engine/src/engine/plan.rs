@@ -12,7 +12,7 @@ use crate::check::CheckedModel;
 use crate::kernels::Kernel;
 use crate::kernels::level::Level;
 use crate::kernels::part::{Cut, Threads};
-use crate::model::Model;
+use crate::model::{Model, Node};
 
 /// Fewest weights that are worth a thread.
 const WEIGHTS_OF_THREAD: usize = 1 << 18;
@@ -26,8 +26,10 @@ pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
     /// One a tensor.
     pub(super) places: Vec<Place>,
-    /// Memory in all.
+    /// Memory for a sample.
     pub(super) size: Size,
+    /// Bytes in all, of weights and one sample, at most.
+    pub(super) bytes: usize,
     /// The vector unit for the input.
     pub(super) level: Level,
 }
@@ -50,9 +52,15 @@ impl Plan {
     ) -> Result<Self, EngineError> {
         let (places, arenas) = place_tensors(model);
         let mut size = Size { arenas, ..Size::default() };
-        if size.bytes() > MEMORY_LIMIT {
-            return Err(EngineError::Memory { needed: size.bytes() });
-        }
+        let of_node = |node: &Node| node.op.operation().bytes(&model.site(node), kernel);
+        let weights = model.nodes.iter().map(of_node).fold(0, u64::saturating_add);
+        let needed =
+            |size: &Size| usize::try_from(weights).unwrap_or(usize::MAX).saturating_add(size.bytes());
+        let within = |size: &Size| match needed(size) {
+            needed @ ..=MEMORY_LIMIT => Ok(needed),
+            needed => Err(EngineError::Memory { needed }),
+        };
+        within(&size)?;
         let mut steps = Vec::with_capacity(model.nodes.len());
         for (node, action) in model.nodes.iter().zip(actions(model, kernel, threads)) {
             size.workspace = size.workspace.max(action.workspace());
@@ -60,10 +68,8 @@ impl Plan {
             let height = model.tensor(node.output).shape.h as usize;
             steps.push(Step { inputs, output: places[node.output.0 as usize], height, action });
         }
-        if size.bytes() > MEMORY_LIMIT {
-            return Err(EngineError::Memory { needed: size.bytes() });
-        }
-        Ok(Plan { steps, places, size, level: kernel.level() })
+        let bytes = within(&size)?;
+        Ok(Plan { steps, places, size, bytes, level: kernel.level() })
     }
 
     /// Memory for that many threads.

@@ -4,6 +4,7 @@ use super::action::Operands;
 use super::arena::{Arenas, Scratch};
 use super::pool::{self, Pool};
 use super::{Engine, RunError};
+use crate::certificate::{self, GoldenInput, See};
 use crate::kernels::codes::{Codes, CodesMut};
 use crate::kernels::hands::Hands;
 use crate::kernels::part::{Cut, Threads};
@@ -291,4 +292,47 @@ pub(super) fn trace(
         });
     });
     Ok(Trace { codes })
+}
+
+/// Codes that are shown at a time.
+const PIECE: usize = 4096;
+
+/// One sample, whose tensors are shown one after the other.
+pub(super) fn replay(
+    engine: &Engine,
+    scratch: &mut Scratch,
+    input: &GoldenInput,
+    see: &mut See,
+) -> Result<(), RunError> {
+    if let GoldenInput::Codes(codes) = input {
+        engine.check_lengths(codes.len(), 1, engine.output_len())?;
+        engine.check_codes(codes)?;
+    }
+    let (id, len) = (engine.model.input.tensor, engine.input_shape().len());
+    let mut seeded = match input {
+        GoldenInput::Seed(seed) => Some(certificate::seeded(*seed, engine.model.tensor(id).format)),
+        GoldenInput::Codes(_) => None,
+    };
+    engine.lead(None, scratch, |arenas, hands| {
+        let mut piece = [0; PIECE];
+        for start in (0..len).step_by(PIECE) {
+            let piece = &mut piece[..PIECE.min(len - start)];
+            match (input, &mut seeded) {
+                (GoldenInput::Codes(codes), _) => piece.copy_from_slice(&codes[start..start + piece.len()]),
+                (_, seeded) => {
+                    piece.iter_mut().zip(seeded.iter_mut().flatten()).for_each(|(to, code)| *to = code);
+                }
+            }
+            arenas.codes_mut(engine.input_place()).narrow(start, piece);
+            see(id, piece);
+        }
+        engine.steps(arenas, hands, |id, tensor| {
+            for start in (0..tensor.len()).step_by(PIECE) {
+                let piece = &mut piece[..PIECE.min(tensor.len() - start)];
+                tensor.slice(start, piece.len()).widen(piece);
+                see(id, piece);
+            }
+        });
+    });
+    Ok(())
 }

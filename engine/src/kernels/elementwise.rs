@@ -54,7 +54,7 @@ pub(crate) fn lut(level: Level, table: &[i16; 256], x: Codes, out: &mut CodesMut
         CodesMut::Byte(out) => {
             let table = table.map(|entry| entry as u8);
             #[cfg(target_arch = "x86_64")]
-            if level == Level::Avx512Vbmi {
+            if level.looks_up_bytes() {
                 return super::x86::lookup::bytes(level, &table, codes, out);
             }
             out.iter_mut().zip(codes).for_each(|(o, &c)| *o = table[usize::from(c)]);

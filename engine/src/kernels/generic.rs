@@ -28,7 +28,11 @@ impl Kernel for Generic {
     }
 
     fn level(&self) -> Level {
-        Level::Portable
+        Level::PORTABLE
+    }
+
+    fn bytes(&self, layer: &ConvLayer) -> u64 {
+        if layer.is_depthwise() { Depthwise::bytes(layer) } else { Blocked::bytes(layer) }
     }
 
     fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv> {

@@ -1,7 +1,7 @@
 //! Kernels for x86-64: one file a kind of matrix kernel, and what they share.
 //!
 //! [`source`] lays the input out, [`panels`] the weights (by [`transpose`]), [`finish`] the numbers of the epilogue;
-//! [`direct`] drives them.
+//! [`direct`] drives them. [`winograd`] says which layers take fewer products.
 
 pub(crate) mod amx;
 pub(crate) mod avx2;
@@ -12,3 +12,4 @@ pub(crate) mod lookup;
 pub(crate) mod panels;
 mod source;
 mod transpose;
+mod winograd;

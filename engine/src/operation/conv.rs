@@ -147,17 +147,12 @@ impl Operation for Operator<'_> {
         per_filter.unwrap_or(0).saturating_mul(site.output.shape.len() as u64)
     }
 
+    fn bytes(&self, site: &Site, kernel: &dyn Kernel) -> u64 {
+        kernel.bytes(&layer(self.conv, site))
+    }
+
     fn prepare(&self, site: &Site, kernel: &dyn Kernel) -> Box<dyn Action> {
-        let (x, output) = (site.inputs[0], site.output);
-        let (lowest, highest) = x.format.range();
-        Box::new(Prepared(kernel.prepare(&ConvLayer {
-            conv: self.conv,
-            input: x.shape,
-            signed: lowest < 0,
-            largest_byte: if lowest < 0 { u8::MAX } else { highest as u8 },
-            codes: output.format,
-            output: output.shape,
-        })))
+        Box::new(Prepared(kernel.prepare(&layer(self.conv, site))))
     }
 
     fn weights(&self) -> usize {
@@ -234,6 +229,20 @@ pub(super) fn decode(document: &Document, site: &Site, lists: &mut Reader) -> Re
         },
     };
     Ok(Op::Conv(Conv { window, groups, weights, bounds, epilogue }))
+}
+
+/// What kernels look at.
+fn layer<'m>(conv: &'m Conv, site: &Site) -> ConvLayer<'m> {
+    let (x, output) = (site.inputs[0], site.output);
+    let (lowest, highest) = x.format.range();
+    ConvLayer {
+        conv,
+        input: x.shape,
+        signed: lowest < 0,
+        largest_byte: if lowest < 0 { u8::MAX } else { highest as u8 },
+        codes: output.format,
+        output: output.shape,
+    }
 }
 
 struct Prepared(Box<dyn PreparedConv>);

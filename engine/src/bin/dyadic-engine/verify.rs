@@ -28,7 +28,7 @@ pub(crate) fn verify(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.reference && result.is_ok() {
         executors.push("reference");
         let model = engine.model();
-        let replay = certificate.verify(model, |codes| reference::run(model, codes));
+        let replay = certificate.verify(model, |input, see| reference::walk(model, input.codes(model), see));
         result = replay.map_err(|mismatch| Failure::Reference(mismatch.to_string()));
     }
     let mut stdout = io::stdout().lock();

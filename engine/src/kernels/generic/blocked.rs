@@ -43,6 +43,14 @@ enum Patch {
 }
 
 impl Blocked {
+    /// Bytes that [`Blocked::new`] takes at most.
+    pub(super) fn bytes(layer: &ConvLayer) -> u64 {
+        let (groups, filters) = (u64::from(layer.conv.groups), u64::from(layer.output.c));
+        let weights = layer.conv.window.taps() * (u64::from(layer.input.c) / groups);
+        let panels = groups * (filters / groups).next_multiple_of(dot::BLOCK as u64);
+        2 * panels * weights.next_multiple_of(LANES as u64) + 32 * filters
+    }
+
     /// Packs a layer.
     pub(super) fn new(layer: &ConvLayer) -> Self {
         let conv = layer.conv;

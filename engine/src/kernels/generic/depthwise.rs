@@ -25,6 +25,12 @@ pub(super) struct Depthwise {
 }
 
 impl Depthwise {
+    /// Bytes that [`Depthwise::new`] takes at most.
+    pub(super) fn bytes(layer: &ConvLayer) -> u64 {
+        let channels = u64::from(layer.input.c).next_multiple_of(LANES as u64);
+        layer.conv.window.taps() * (2 * channels + 16) + 32 * channels
+    }
+
     /// Lays a layer out.
     pub(super) fn new(layer: &ConvLayer) -> Self {
         let padded = Padded::new(layer);

@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 use super::avx512::{Avx512, best_rate, finish};
 use super::direct::{Direct, Matrix, Task};
 use super::panels::{FILTERS, Line};
-use super::source::{Demands, Segments};
+use super::source::{self, Demands, Segments};
 use crate::kernels::level::Level;
 use crate::kernels::{ConvLayer, Kernel, PreparedConv};
 
@@ -62,11 +62,23 @@ impl Kernel for Amx {
         Some(rate)
     }
 
-    fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv> {
-        // A tile's sixteen pixels would mostly be empty.
-        let few = layer.output.h * layer.output.w < 8;
-        if few || layer.is_depthwise() { self.0.prepare(layer) } else { Box::new(Direct::new(*self, layer)) }
+    fn bytes(&self, layer: &ConvLayer) -> u64 {
+        if suits(layer) { Direct::<Amx>::bytes(layer, false) } else { self.0.bytes(layer) }
     }
+
+    fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv> {
+        if suits(layer) { Box::new(Direct::new(*self, layer)) } else { self.0.prepare(layer) }
+    }
+}
+
+/// Whether tiles are filled well enough.
+fn suits(layer: &ConvLayer) -> bool {
+    // A tile's sixteen pixels would mostly be empty.
+    let few = layer.output.h * layer.output.w < 8;
+    // Groups of few channels fill little of a tile's depth. At best it multiplies eight times as fast as vectors do.
+    let bytes = |demands: Demands| source::patch(layer, demands).bytes;
+    let sparse = bytes(Amx::DEMANDS) >= 8 * bytes(Avx512::DEMANDS);
+    !few && !sparse && !layer.is_depthwise()
 }
 
 /// Asks Linux for the tile registers' state (`ARCH_REQ_XCOMP_PERM`), once for all threads of the process.

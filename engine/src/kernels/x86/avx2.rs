@@ -15,7 +15,7 @@ use std::arch::x86_64::*;
 use super::avx512::best_rate;
 use super::direct::Direct;
 use crate::kernels::generic::Generic;
-use crate::kernels::level::Level;
+use crate::kernels::level::{Level, Unit};
 use crate::kernels::{ConvLayer, Kernel, PreparedConv};
 use counting::Counting;
 
@@ -33,13 +33,22 @@ impl Kernel for Avx2 {
     }
 
     fn level(&self) -> Level {
-        Level::Avx2
+        Level::up_to(Unit::Avx2)
     }
 
     fn peak(&self) -> Option<f64> {
         const ROUNDS: u32 = 100_000;
         // SAFETY: the value proves that the CPU has the instructions.
         Some(best_rate(|| unsafe { products(ROUNDS) }, f64::from(ROUNDS) * 8.0 * 32.0))
+    }
+
+    fn bytes(&self, layer: &ConvLayer) -> u64 {
+        if layer.is_depthwise() {
+            return depthwise::bytes(layer).max(Generic.bytes(layer));
+        }
+        let split = layer.conv.weights.bits == 8 || splits(layer);
+        let direct = Direct::<Counting>::bytes(layer, split);
+        if super::winograd::suits(layer) { direct.max(super::winograd::bytes(layer)) } else { direct }
     }
 
     fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv> {
@@ -52,17 +61,21 @@ impl Kernel for Avx2 {
         if let Some(winograd) = winograd::Winograd::new(*self, layer) {
             return Box::new(winograd);
         }
-        let weights = &layer.conv.weights;
-        let largest = if weights.bits == 8 {
-            weights.codes.iter().map(|code| (code as i8).unsigned_abs()).max()
-        } else {
-            weights.tables.iter().map(|level| level.unsigned_abs()).max()
-        };
-        // Whether one step may not fit: two products.
-        let split = 2 * u32::from(largest.unwrap_or(0)) * u32::from(layer.largest_byte) > i16::MAX as u32;
+        let split = splits(layer);
         let counting = Counting::new(*self, layer.largest_byte, split);
         Box::new(if split { Direct::split(counting, layer) } else { Direct::new(counting, layer) })
     }
+}
+
+/// Whether one step, two products, may not fit sixteen bits.
+fn splits(layer: &ConvLayer) -> bool {
+    let weights = &layer.conv.weights;
+    let largest = if weights.bits == 8 {
+        weights.codes.iter().map(|code| (code as i8).unsigned_abs()).max()
+    } else {
+        weights.tables.iter().map(|level| level.unsigned_abs()).max()
+    };
+    2 * u32::from(largest.unwrap_or(0)) * u32::from(layer.largest_byte) > i16::MAX as u32
 }
 
 /// Eight vectors of products a round, added to sums in 16 bits, on registers.

@@ -14,7 +14,7 @@ use super::direct::{Direct, Matrix, Task};
 use super::panels::{FILTERS, Line};
 use super::source::Demands;
 use crate::kernels::generic::Generic;
-use crate::kernels::level::Level;
+use crate::kernels::level::{Level, Unit};
 use crate::kernels::{ConvLayer, Kernel, PreparedConv};
 
 /// The proof that this CPU has AVX-512 F, BW, VL, DQ and VNNI.
@@ -36,13 +36,21 @@ impl Kernel for Avx512 {
     }
 
     fn level(&self) -> Level {
-        if is_x86_feature_detected!("avx512vbmi") { Level::Avx512Vbmi } else { Level::Avx512 }
+        Level::up_to(Unit::Avx512Vbmi)
     }
 
     fn peak(&self) -> Option<f64> {
         const ROUNDS: u32 = 200_000;
         // SAFETY: the value proves that the CPU has the instructions.
         Some(best_rate(|| unsafe { products(ROUNDS) }, f64::from(ROUNDS) * 16.0 * 64.0))
+    }
+
+    fn bytes(&self, layer: &ConvLayer) -> u64 {
+        if layer.is_depthwise() {
+            return depthwise::bytes(layer).max(Generic.bytes(layer));
+        }
+        let direct = Direct::<Avx512>::bytes(layer, false).max(rows::bytes(layer));
+        if super::winograd::suits(layer) { direct.max(super::winograd::bytes(layer)) } else { direct }
     }
 
     fn prepare(&self, layer: &ConvLayer) -> Box<dyn PreparedConv> {

@@ -1,9 +1,9 @@
 //! Convolutions as sums of matrix products over the runs of the patches, for any kind of matrix kernel.
 #![expect(unsafe_code, reason = "matrix kernels read and write through pointers")]
 
-use super::finish::{Finish, Residual, Target};
-use super::panels::{Line, Panels};
-use super::source::{Demands, Segments, Source};
+use super::finish::{Constants, Finish, Residual, Target};
+use super::panels::{FILTERS, Line, Panels};
+use super::source::{self, Demands, Segments, Source};
 use crate::kernels::codes::Codes;
 use crate::kernels::levels;
 use crate::kernels::part::{Cut, Part, Pieces, Threads};
@@ -105,6 +105,22 @@ impl<M: Matrix> Direct<M> {
     /// Packs a layer with each weight in two, `16·h + l`: all pieces come twice, first for the h, then for the l.
     pub(super) fn split(matrix: M, layer: &ConvLayer) -> Self {
         Self::with(matrix, layer, true)
+    }
+
+    /// Bytes that packing a layer takes at most.
+    pub(super) fn bytes(layer: &ConvLayer, split: bool) -> u64 {
+        let source::Patch { runs, bytes, stacked } = source::patch(layer, M::DEMANDS);
+        let (runs, patch, groups) = (runs as u64, bytes as u64, u64::from(layer.conv.groups));
+        let (filters, of_panel) = (u64::from(layer.output.c), FILTERS as u64);
+        let panels = groups * (filters / groups).div_ceil(of_panel);
+        // Each byte of a patch in sixteen filters, and once more in two halves; levels to unpack by; the end.
+        let steps = of_panel * patch * if split { 3 } else { 1 };
+        let panels = panels * (steps + 64 + size_of::<Constants>() as u64);
+        // Lists of runs and pieces, which grow; the weights' order; sixteen filters on their way into a panel.
+        let pieces = patch / M::DEMANDS.depth as u64;
+        let of_patch =
+            32 * runs + 48 * pieces + if stacked { 32 * patch } else { 0 } + (of_panel + 1) * patch;
+        panels + of_patch + 8 * filters + 4096
     }
 
     fn with(matrix: M, layer: &ConvLayer, split: bool) -> Self {

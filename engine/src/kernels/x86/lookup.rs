@@ -3,11 +3,11 @@
 
 use std::arch::x86_64::*;
 
-use crate::kernels::level::Level;
+use crate::kernels::level::{Level, Unit};
 
-/// `out[i] = table[codes[i]]`. Panics below [`Level::Avx512Vbmi`].
+/// `out[i] = table[codes[i]]`. Panics below [`Unit::Avx512Vbmi`].
 pub(crate) fn bytes(level: Level, table: &[u8; 256], codes: &[u8], out: &mut [u8]) {
-    assert_eq!(level, Level::Avx512Vbmi, "only VBMI looks bytes up");
+    assert_eq!(level.unit(), Unit::Avx512Vbmi, "only VBMI looks bytes up");
     // SAFETY: the level proves that the CPU has the instructions.
     unsafe { vbmi(table, codes, out) }
 }
@@ -35,9 +35,9 @@ fn vbmi(table: &[u8; 256], codes: &[u8], out: &mut [u8]) {
     }
 }
 
-/// `codes[i] = table[codes[i] % 16]`, for a multiple of 32 codes, as [`Level::Avx2`] and those above can; false below.
+/// `codes[i] = table[codes[i] % 16]`, for a multiple of 32 codes, as [`Unit::Avx2`] and those above can; false below.
 pub(crate) fn sixteen(level: Level, table: &[u8; 16], codes: &mut [[u8; 32]]) -> bool {
-    if level == Level::Portable {
+    if level.unit() == Unit::Portable {
         return false;
     }
     // SAFETY: the level proves that the CPU has AVX2, which comes with AVX-512.

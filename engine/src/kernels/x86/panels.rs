@@ -96,20 +96,31 @@ impl Panels {
         assert!(self.tables.is_none(), "panels to be split are made unpacked");
         let high = |weight: u8| ((i16::from(weight as i8) + 8) >> 4) as u8;
         let low = |weight: u8| weight.wrapping_sub(high(weight) << 4);
-        let halves = |panel: &[Line]| {
-            let high = panel.iter().map(|line| Line(line.0.map(high)));
-            high.chain(panel.iter().map(|line| Line(line.0.map(low)))).collect::<Vec<_>>()
-        };
-        self.lines = self.lines.chunks_exact(self.steps.max(1)).flat_map(halves).collect();
+        let mut halves = Vec::with_capacity(2 * self.lines.len());
+        for panel in self.lines.chunks_exact(self.steps.max(1)) {
+            halves.extend(panel.iter().map(|line| Line(line.0.map(high))));
+            halves.extend(panel.iter().map(|line| Line(line.0.map(low))));
+        }
+        self.lines = halves;
         self.steps *= 2;
     }
 
-    /// Calls `each` with the steps of every panel, one after the other.
-    pub(super) fn each(&self, unpack: impl Fn(&[Line], &Line, &mut [Line]), mut each: impl FnMut(&[Line])) {
-        let count = self.tables.as_ref().map_or(self.lines.len() / self.steps.max(1), Vec::len);
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.tables.as_ref().map_or(self.lines.len() / self.steps.max(1), Vec::len)
+    }
+
+    /// Calls `each` with the steps of every panel, one after the other, until it says no.
+    pub(super) fn each(
+        &self,
+        unpack: impl Fn(&[Line], &Line, &mut [Line]),
+        mut each: impl FnMut(&[Line]) -> bool,
+    ) {
         let mut space = vec![Line([0; STEP]); self.space(1)];
-        for panel in 0..count {
-            each(self.get(panel, 1, &mut space, &unpack));
+        for panel in 0..self.count() {
+            if !each(self.get(panel, 1, &mut space, &unpack)) {
+                return;
+            }
         }
     }
 

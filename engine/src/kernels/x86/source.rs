@@ -298,13 +298,43 @@ fn stack(layer: &ConvLayer, demands: Demands) -> usize {
     candidates.chain([1]).min_by_key(|&stack| cost(stack)).unwrap_or(1)
 }
 
+/// A patch, before its runs are written down.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patch {
+    /// How many runs it has.
+    pub(super) runs: usize,
+    /// Their bytes, each run filled up as the kernel demands.
+    pub(super) bytes: usize,
+    /// Whether rows of the input lie side by side, so that the weights need an order of their own.
+    pub(super) stacked: bool,
+}
+
+/// What a layer's patches will be.
+pub(super) fn patch(layer: &ConvLayer, demands: Demands) -> Patch {
+    let (window, channels) = (&layer.conv.window, layer.input.c as usize);
+    let [rows, columns] = window.kernel.map(|side| side as usize);
+    let stack = stack(layer, demands);
+    let (runs, len) = if stack == 1 {
+        let (taps, len) = runs_of_row(window, layer.conv.groups as usize, channels);
+        (rows * taps, len)
+    } else {
+        (rows.div_ceil(stack), columns * channels * stack)
+    };
+    Patch { runs, bytes: runs * len.next_multiple_of(demands.depth), stacked: stack > 1 }
+}
+
+/// Runs of a kernel row, and their length: one where its columns lie side by side, single taps otherwise.
+fn runs_of_row(window: &Window, groups: usize, channels: usize) -> (usize, usize) {
+    let columns = window.kernel[1] as usize;
+    let joined = groups == 1 && (window.dilation[1] == 1 || columns == 1);
+    if joined { (1, columns * channels) } else { (columns, channels / groups) }
+}
+
 /// Kernel rows where their columns lie side by side, single taps otherwise.
 fn runs(window: &Window, groups: usize, channels: usize, pitch: usize) -> Vec<Run> {
-    let [rows, columns] = window.kernel.map(|side| side as usize);
+    let rows = window.kernel[0] as usize;
     let [down, right] = window.dilation.map(|step| step as usize);
-    let of_group = channels / groups;
-    let joined = groups == 1 && (right == 1 || columns == 1);
-    let (taps, len) = if joined { (1, columns * channels) } else { (columns, of_group) };
+    let (taps, len) = runs_of_row(window, groups, channels);
     let offset = |row: usize, tap: usize| (row * down * pitch + tap * right) * channels;
     (0..rows).flat_map(|row| (0..taps).map(move |tap| Run { offset: offset(row, tap), len })).collect()
 }

@@ -5,11 +5,11 @@ use std::arch::x86_64::*;
 
 use super::panels::FILTERS;
 use crate::kernels::Line;
-use crate::kernels::level::Level;
+use crate::kernels::level::{Level, Unit};
 
 /// Sixteen steps of sixteen rows: bytes 4·i and those that follow of row r are bytes 4·r and those that follow of line i.
 pub(in crate::kernels::x86) fn transpose(rows: [&[u8; 64]; FILTERS]) -> [Line; FILTERS] {
-    if Level::of_cpu() == Level::Avx512 {
+    if Level::of_cpu().unit() == Unit::Avx512 {
         // SAFETY: the level proves that the CPU has the instructions.
         return unsafe { by_vectors(rows) };
     }

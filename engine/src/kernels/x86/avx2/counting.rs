@@ -40,8 +40,12 @@ impl Counting {
     }
 }
 
-/// Whether sixteen bits hold the sums of each lane over every part of `steps` steps.
-fn fits(weights: &[Line], steps: usize, largest_byte: i32) -> bool {
+/// Passes over all weights that finding the number of steps may take: real layers take about one.
+const PASSES: usize = 16;
+
+/// Whether sixteen bits hold the sums of each lane over every part of `steps` steps; `looked` grows by the steps that were
+/// looked at.
+fn fits(weights: &[Line], steps: usize, largest_byte: i32, looked: &mut usize) -> bool {
     weights.chunks(steps).all(|part| {
         // Of positive weights and of negative ones. Where they saturate, they are too large anyway.
         let (mut above, mut below) = ([0u16; 64], [0u16; 64]);
@@ -52,6 +56,7 @@ fn fits(weights: &[Line], steps: usize, largest_byte: i32) -> bool {
                 *below = below.saturating_add((-weight).max(0) as u16);
             }
         }
+        *looked += part.len();
         let most = |sums: &[u16; 64]| {
             let pairs = sums.as_chunks::<2>().0.iter();
             pairs.map(|&[a, b]| i32::from(a) + i32::from(b)).max().unwrap_or(0)
@@ -63,13 +68,24 @@ fn fits(weights: &[Line], steps: usize, largest_byte: i32) -> bool {
 
 /// Steps that may be added in sixteen bits, in parts of nearly equal size; 0 if not even one may. Multiples of four where
 /// there are enough.
-pub(super) fn most_steps(panels: impl Fn(&mut dyn FnMut(&[Line])), steps: usize, largest_byte: i32) -> usize {
-    let mut parts = 1;
+///
+/// `panels` calls what it is given with `count` lists of `steps` steps, until that says no. Sizes are tried from the largest
+/// on; weights on which that takes too long get a smaller size than they might have.
+pub(super) fn most_steps(
+    panels: impl Fn(&mut dyn FnMut(&[Line]) -> bool),
+    count: usize,
+    steps: usize,
+    largest_byte: i32,
+) -> usize {
+    let (mut parts, mut looked) = (1, 0);
     loop {
         let exact = steps.div_ceil(parts);
         let part = if exact > 2 { exact.next_multiple_of(4) } else { exact };
         let mut fit = true;
-        panels(&mut |panel| fit = fit && fits(panel, part, largest_byte));
+        panels(&mut |panel| {
+            fit = fits(panel, part, largest_byte, &mut looked);
+            fit
+        });
         if fit {
             return part;
         }
@@ -80,7 +96,26 @@ pub(super) fn most_steps(panels: impl Fn(&mut dyn FnMut(&[Line])), steps: usize,
             3 | 4 => 2,
             part => part - 4,
         };
+        if looked > PASSES * count * steps {
+            return safe_steps(panels, largest_byte).min(smaller);
+        }
         parts = steps.div_ceil(smaller);
+    }
+}
+
+/// As many steps as fit wherever they stand, by the largest one; 0 if that does not fit.
+fn safe_steps(panels: impl Fn(&mut dyn FnMut(&[Line]) -> bool), largest_byte: i32) -> usize {
+    let mut most = 0;
+    panels(&mut |panel| {
+        for pair in panel.iter().flat_map(|line| line.0.as_chunks::<2>().0) {
+            let of_sign = |sign: i32| pair.iter().map(|&w| (sign * i32::from(w as i8)).max(0)).sum::<i32>();
+            most = most.max(of_sign(1)).max(of_sign(-1));
+        }
+        true
+    });
+    match (i32::from(i16::MAX) / (most * largest_byte).max(1)) as usize {
+        steps @ 4.. => steps / 4 * 4,
+        steps => steps.min(2),
     }
 }
 
@@ -95,10 +130,11 @@ impl Matrix for Counting {
     fn fit(mut self, panels: &Panels, pieces: &[usize]) -> Self {
         let of_half = if self.split { pieces.len() / 2 } else { pieces.len() };
         let unpack = |packed: &[Line], table: &Line, steps: &mut [Line]| self.unpack(packed, table, steps);
-        let halves = |each: &mut dyn FnMut(&[Line])| {
-            panels.each(unpack, |panel| panel.chunks(of_half).for_each(&mut *each));
+        let halves = |each: &mut dyn FnMut(&[Line]) -> bool| {
+            panels.each(unpack, |panel| panel.chunks(of_half).all(&mut *each));
         };
-        self.steps = most_steps(halves, of_half, self.largest_byte);
+        let count = panels.count() * if self.split { 2 } else { 1 };
+        self.steps = most_steps(halves, count, of_half, self.largest_byte);
         assert!(self.steps > 0, "two halves of weights times bytes fit");
         let (fours, rest) = pieces.as_chunks::<4>();
         self.fours = rest.is_empty()
@@ -213,7 +249,22 @@ mod tests {
 
     fn most(steps: &[[i8; 2]], largest_byte: i32) -> usize {
         let panel = panel(steps);
-        most_steps(|each| each(&panel), steps.len(), largest_byte)
+        most_steps(|each| _ = each(&panel), 1, steps.len(), largest_byte)
+    }
+
+    #[test]
+    fn no_weights_are_looked_at_many_times() {
+        // Every part of more than one step fails, and shows it at its very end.
+        let steps = 20_000;
+        let mut weights = vec![[0, 0]; steps];
+        weights[steps - 64..].fill([127, 127]);
+        let (panel, passes) = (panel(&weights), std::cell::Cell::new(0));
+        let counted = |each: &mut dyn FnMut(&[Line]) -> bool| {
+            passes.set(passes.get() + 1);
+            _ = each(&panel);
+        };
+        assert_eq!(most_steps(counted, 1, steps, 128), 1);
+        assert!(passes.get() <= 32, "{} passes over all weights", passes.get());
     }
 
     #[test]
@@ -232,5 +283,19 @@ mod tests {
         assert_eq!(most(&[[64, 64]; 2], 256), 0);
         // Sums beyond what they are counted in.
         assert_eq!(most(&[[127, 127]; 5000], 1), 128);
+    }
+    #[test]
+    fn steps_that_are_found_in_a_hurry_fit_wherever_they_stand() {
+        for (pair, largest_byte) in [([1i8, -1], 255), ([9, 3], 255), ([-64, -64], 128), ([127, 127], 128)] {
+            let panel = panel(&[pair; 64]);
+            let steps = safe_steps(|each| _ = each(&panel), largest_byte);
+            assert!(steps > 0 && (steps.is_multiple_of(4) || steps < 3), "{pair:?}: {steps}");
+            for from in 0..panel.len() {
+                let part = &panel[from..panel.len().min(from + steps)];
+                assert!(fits(part, part.len(), largest_byte, &mut 0), "{pair:?}: {steps} from {from}");
+            }
+        }
+        let panel = panel(&[[127, 127]; 4]);
+        assert_eq!(safe_steps(|each| _ = each(&panel), 255), 0);
     }
 }

@@ -58,6 +58,14 @@ pub(super) struct Depthwise {
     zeros: Vec<u8>,
 }
 
+/// Bytes that laying a layer out takes at most.
+pub(super) fn bytes(layer: &ConvLayer) -> u64 {
+    let channels = u64::from(layer.input.c);
+    let blocks = channels.div_ceil(CHANNELS as u64);
+    let of_block = 2 * size_of::<Block>() as u64 + 128 * (layer.conv.window.taps() + 2);
+    blocks * of_block + (u64::from(layer.input.w) + 16) * channels + 4096
+}
+
 /// The channel of a block that lane `lane` of vector `vector` holds.
 fn channel(vector: usize, lane: usize) -> usize {
     16 * (lane / 4) + 4 * vector + lane % 4

@@ -1,10 +1,6 @@
 //! Exact integer Winograd, F(2 × 2, 3 × 3): four output pixels for 16 products a channel, where direct sums take 36.
 //!
-//! `Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A` with a 4 × 4 patch `d` and a 3 × 3 filter `g` (Lavin and Gray, "Fast Algorithms for
-//! Convolutional Neural Networks", 2016). Everything is an integer: with `G' = 2 G` the sums are exactly four times the
-//! direct ones, so that a shift by two gives these. Codes of at most six bits keep `Bᵀ d B` within eight: the one of its
-//! 16 numbers that is a pure sum lies in 0 ..= 252, the others lie in −126 ..= 126 and are read with 128 added, which is
-//! taken back at the end. Sums in 16 bits are counted as direct ones are, for each frequency.
+//! Why it is exact stands in [`winograd`]. Sums in 16 bits are counted as direct ones are, for each frequency.
 
 mod input;
 mod output;
@@ -19,22 +15,17 @@ use crate::kernels::part::{Cut, Part, Pieces, Threads};
 use crate::kernels::x86::direct::PART as LEAST;
 use crate::kernels::x86::finish::{Finish, Residual, Target};
 use crate::kernels::x86::panels::FILTERS;
+use crate::kernels::x86::winograd::{self, FREQUENCIES, PURE};
 use crate::kernels::{ConvLayer, Line, PreparedConv, Workspace, WorkspaceSize};
-use crate::model::{Epilogue, Shape};
+use crate::model::Shape;
 use weights::{OfFrequency, Transformed};
 
-/// Numbers of a transformed patch.
-const FREQUENCIES: usize = 16;
-/// The one that is a pure sum: row 1, column 1.
-const PURE: usize = 5;
 /// Most patches that are multiplied at once: with two vectors of filters, twelve vectors of sums.
 const TILE: usize = 6;
 /// Most patches whose sums are kept: the weights of a frequency are read once for these.
 const PART: usize = 24;
 /// Bytes of transformed input at a time: a part of a second cache.
 const CHUNK: usize = 256 * 1024;
-/// Fewest channels for which this is quicker than direct sums.
-const CHANNELS: usize = 16;
 /// Channels that are transformed at a time.
 const VECTOR: usize = 32;
 /// More bytes of weights than this are better read by one thread each.
@@ -63,16 +54,7 @@ impl Winograd {
     /// Transforms a layer's weights; `None` if it is of another kind, or direct sums are quicker.
     pub(super) fn new(_: Avx2, layer: &ConvLayer) -> Option<Self> {
         let conv = layer.conv;
-        let window = &conv.window;
-        let fits = window.kernel == [3, 3]
-            && window.stride == [1, 1]
-            && window.dilation == [1, 1]
-            && conv.groups == 1
-            && !layer.signed
-            && layer.largest_byte <= 63
-            && matches!(conv.epilogue, Epilogue::Requantize(_))
-            && conv.bounds.iter().all(|&bound| bound < 1 << 29);
-        if !fits {
+        if !winograd::suits(layer) {
             return None;
         }
         let (filters, channels) = (layer.output.c as usize, layer.input.c as usize);
@@ -81,7 +63,7 @@ impl Winograd {
         let pixels = (layer.output.h * layer.output.w) as usize;
         // Two thirds of what direct sums take, at most: the transforms take time as well.
         let pays = |cost: usize| 3 * cost * patches[1] <= 2 * 9 * pixels;
-        if channels < CHANNELS || !pays(FREQUENCIES) {
+        if !pays(FREQUENCIES) {
             return None;
         }
         let weights = Transformed::new(&conv.weights, filters, channels)?;
@@ -91,7 +73,7 @@ impl Winograd {
         Some(Winograd {
             input: layer.input,
             output: layer.output,
-            before: [window.padding[0] as usize, window.padding[1] as usize],
+            before: [conv.window.padding[0] as usize, conv.window.padding[1] as usize],
             patches,
             depth: channels.next_multiple_of(VECTOR),
             macs: layer.macs(),

@@ -38,6 +38,14 @@ pub(super) struct Rows {
 #[repr(C, align(64))]
 struct Sums([i32; FILTERS]);
 
+/// Bytes that [`Rows::new`] takes at most.
+pub(super) fn bytes(layer: &ConvLayer) -> u64 {
+    let filters = u64::from(layer.output.c).next_multiple_of(FILTERS as u64);
+    let per_filter = layer.conv.weights.codes.len() as u64 / u64::from(layer.output.c);
+    let of_filter = per_filter.div_ceil(2) + 64;
+    filters * (of_filter + 128) + 16 * of_filter + 4096
+}
+
 impl Rows {
     /// Lays a layer out; `None` if it is of another kind.
     pub(super) fn new(_: Avx512, layer: &ConvLayer) -> Option<Self> {

@@ -1,10 +1,6 @@
 //! Exact integer Winograd, F(2 × 2, 3 × 3): four output pixels for 16 products a channel, where direct sums take 36.
 //!
-//! `Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A` with a 4 × 4 patch `d` and a 3 × 3 filter `g` (Lavin and Gray, "Fast Algorithms for
-//! Convolutional Neural Networks", 2016). Everything is an integer: with `G' = 2 G` the sums are exactly four times the
-//! direct ones, so that a shift by two gives these. Codes of at most six bits keep `Bᵀ d B` within eight: the one of its
-//! 16 numbers that is a pure sum lies in 0 ..= 252, the others lie in −126 ..= 126 and are read with 128 added, which the
-//! sums' first value takes back. Sums wrap on the way; the last one fits 32 bits, so it is right.
+//! Why it is exact stands in [`winograd`]. The sums' first value takes the added 128 back.
 
 mod input;
 mod output;
@@ -18,22 +14,17 @@ use crate::kernels::codes::Codes;
 use crate::kernels::part::{Cut, Part, Pieces, Target, Threads};
 use crate::kernels::x86::direct::PART;
 use crate::kernels::x86::finish::{Finish, Residual};
+use crate::kernels::x86::winograd::{self, FREQUENCIES, PURE};
 use crate::kernels::{ConvLayer, Line, PreparedConv, Workspace, WorkspaceSize};
-use crate::model::{Epilogue, Shape};
+use crate::model::Shape;
 use weights::Transformed;
 
-/// Numbers of a transformed patch.
-const FREQUENCIES: usize = 16;
-/// The one that is a pure sum: row 1, column 1.
-const PURE: usize = 5;
 /// Panels of sixteen filters that are taken at once.
 const PANELS: usize = 2;
 /// Most patches that are multiplied at once: with two panels, 24 vectors of sums.
 const PATCHES: usize = 12;
 /// Bytes of transformed input at a time: a quarter of a second cache.
 const CHUNK: usize = 256 * 1024;
-/// Fewest channels for which this is quicker than direct sums.
-const CHANNELS: usize = 16;
 /// More bytes of weights than this are better read by one thread each.
 const WEIGHTS: usize = 512 * 1024;
 /// Bytes of a line.
@@ -76,17 +67,7 @@ impl Winograd {
     /// sums.
     pub(super) fn new(_: Avx512, layer: &ConvLayer) -> Option<Self> {
         let conv = layer.conv;
-        let window = &conv.window;
-        let fits = window.kernel == [3, 3]
-            && window.stride == [1, 1]
-            && window.dilation == [1, 1]
-            && conv.groups == 1
-            && !layer.signed
-            && layer.largest_byte <= 63
-            && layer.input.c as usize >= CHANNELS
-            && matches!(conv.epilogue, Epilogue::Requantize(_))
-            && conv.bounds.iter().all(|&bound| bound < 1 << 29);
-        if !fits {
+        if !winograd::suits(layer) {
             return None;
         }
         let (filters, channels) = (layer.output.c as usize, layer.input.c as usize);
@@ -99,7 +80,7 @@ impl Winograd {
         Some(Winograd {
             input: layer.input,
             output: layer.output,
-            before: [window.padding[0] as usize, window.padding[1] as usize],
+            before: [conv.window.padding[0] as usize, conv.window.padding[1] as usize],
             patches: [across, all],
             chunk,
             layout: Layout { frequency: (chunk * depth).div_ceil(LINE) | 1, depth },

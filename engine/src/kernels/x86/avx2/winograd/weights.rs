@@ -71,7 +71,7 @@ impl Transformed {
                 }
                 let start = lines.len();
                 lines.extend(numbers.iter().map(|numbers| Line(numbers.map(|number| number as u8))));
-                let fit = most_steps(|each| each(&lines[start..]), steps, largest);
+                let fit = most_steps(|each| _ = each(&lines[start..]), 1, steps, largest);
                 if fit < LEAST {
                     return None;
                 }

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{FREQUENCIES, LINE, Line, PANELS, PURE};
-use crate::kernels::level::Level;
+use crate::kernels::level::{Level, Unit};
 use crate::kernels::levels;
 use crate::kernels::x86::panels::FILTERS;
 use crate::kernels::x86::transpose::transpose;
@@ -123,7 +123,7 @@ fn transform(g: [i32; TAPS]) -> [i32; FREQUENCIES] {
 /// The same of all channels, each tap a row of `room` levels. The number at a frequency of each channel goes into the
 /// row that begins `step` bytes after the one before. Whether all of them fit eight bits.
 fn transform_rows(taps: &[u8], room: usize, numbers: &mut [u8], step: usize) -> bool {
-    assert!(Level::of_cpu() == Level::Avx512, "only kernels for AVX-512 transform weights");
+    assert!(Level::of_cpu().unit() == Unit::Avx512, "only kernels for AVX-512 transform weights");
     assert!(room.is_multiple_of(LANES) && taps.len() >= TAPS * room, "rows of whole vectors");
     assert!(numbers.len() >= (FREQUENCIES - 1) * step + room, "a row for each frequency");
     // SAFETY: the CPU has the instructions, and all rows are there.

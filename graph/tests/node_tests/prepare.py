@@ -67,7 +67,7 @@ def write(case, data, lifted=False):
     model.CopyFrom(case.model)
     graph = model.graph
     flowing = next((index for index, value in enumerate(inputs) if floats(value)), None)
-    for info, value in list(zip(graph.input, inputs)):
+    for info, value in zip(graph.input, inputs):
         if flowing is not None and info.name == graph.input[flowing].name:
             continue
         if isinstance(value, np.ndarray | np.generic):

@@ -14,6 +14,11 @@ pub(super) fn concat_axis(axis: i64) -> String {
     format!("it concatenates along axis {axis}; channels (1) are supported")
 }
 
+/// Why arithmetic with a constant is refused.
+pub(super) fn within_channel(shape: &[usize]) -> String {
+    format!("a constant of shape {shape:?}, which differs within a channel")
+}
+
 impl<'a> Lowering<'a> {
     pub(super) fn arithmetic(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
         let (Some(a), Some(b)) = (call.operand(0), call.operand(1)) else {
@@ -228,7 +233,7 @@ fn per_channel(shape: &[usize], data: &[f32], value: &[usize]) -> Result<Vec<f32
             return unsupported(format!("a constant of shape {shape:?} for a sample of shape {value:?}"));
         }
         if axis != 1 && extent != 1 {
-            return unsupported(format!("a constant of shape {shape:?}, which differs within a channel"));
+            return unsupported(within_channel(shape));
         }
     }
     match data {

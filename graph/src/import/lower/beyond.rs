@@ -119,57 +119,22 @@ pub(super) fn judged(call: &Call<'_>) -> Refusal {
 fn reason(call: &Call<'_>) -> Result<Option<String>, Refusal> {
     let flows = |index: usize| call.operand(index).is_some_and(flows);
     let shape = |index: usize| call.operand(index).and_then(extents_of);
-    let weights = |operands: std::ops::Range<usize>| {
-        operands
-            .into_iter()
-            .find(|&index| flows(index))
-            .map(|index| format!("operand {index} is not a constant"))
-    };
-    let image = || match shape(0) {
-        Some(shape) if shape.len() != 4 => {
-            Some(format!("an input of rank {}; images are supported", shape.len()))
-        }
-        _ => None,
-    };
     Ok(match call.op {
-        "Conv" => match shape(1) {
-            _ if flows(1) || flows(2) => weights(1..3),
-            Some(shape) if shape.len() != 4 => {
-                Some(format!("weights of rank {}; 2-D convolutions are supported", shape.len()))
-            }
-            _ => image(),
-        },
-        "Gemm" if call.attributes.flag("transA")? => Some("transA: it would move the batch axis".to_owned()),
-        "Gemm" => weights(1..3),
-        "MatMul" => match shape(0) {
-            _ if flows(1) => weights(1..2),
-            Some(shape) if shape.len() != 2 => {
-                Some(format!("a product with a value of rank {}", shape.len()))
-            }
-            _ => None,
-        },
-        "BatchNormalization" => weights(1..5),
-        "Softmax" => match shape(0) {
-            Some(shape) if shape.len() != 2 => Some(super::unary::SOFTMAX.to_owned()),
-            _ => None,
-        },
+        "Conv" | "Gemm" | "MatMul" | "BatchNormalization" => weighted(call)?,
+        "Softmax" if shape(0).is_some_and(|shape| shape.len() != 2) => Some(super::unary::SOFTMAX.to_owned()),
         "Add" => match (flows(0) && flows(1), shape(0), shape(1)) {
             (true, Some(a), Some(b)) if a.len() != b.len() => {
                 Some("a sum of values of two shapes".to_owned())
             }
-            _ => None,
+            _ => by_position(call),
         },
         "Sub" | "Mul" | "Div" if flows(0) && flows(1) => Some(TWO_VALUES.to_owned()),
+        "Sub" | "Mul" | "Div" => by_position(call),
         "Max" | "Min" if flows(0) && flows(1) => Some(super::unary::BOUND.to_owned()),
         "Concat" => concat(call)?,
-        "MaxPool" | "AveragePool" | "GlobalMaxPool" | "GlobalAveragePool" => image(),
+        "MaxPool" | "AveragePool" | "GlobalMaxPool" | "GlobalAveragePool" => image(call),
         "ReduceMean" => match (shape(0), call.axes(1, "axes")?) {
-            (Some(shape), Some(axes)) => {
-                let rank = shape.len();
-                let mut axes = axes.iter().map(|&axis| axis_of(axis, rank)).collect::<Result<Vec<_>, _>>()?;
-                axes.sort_unstable();
-                (rank < 3 || axes != (2..rank).collect::<Vec<_>>()).then(|| super::pool::MEAN.to_owned())
-            }
+            (Some(shape), Some(axes)) => mean(&axes, shape.len())?,
             _ => None,
         },
         "Pad" => match call.attributes.text("mode", "constant")? {
@@ -182,6 +147,49 @@ fn reason(call: &Call<'_>) -> Result<Option<String>, Refusal> {
         "Transpose" if flows(0) => shape(0).and_then(|shape| transpose(call, &shape)),
         _ => None,
     })
+}
+
+/// Arithmetic with a constant that is not one number a channel.
+fn by_position(call: &Call<'_>) -> Option<String> {
+    let (constant, value) = match (call.operand(0)?, call.operand(1)?) {
+        (Slot::Constant(constant), value) | (value, Slot::Constant(constant)) => (constant, value),
+        _ => return None,
+    };
+    let rank = extents_of(value).filter(|_| flows(value))?.len();
+    let front = rank.checked_sub(constant.shape.len())?;
+    let varies = |(axis, &extent): (usize, &usize)| axis + front != 1 && extent != 1;
+    let shape = &constant.shape;
+    shape.iter().enumerate().any(varies).then(|| super::arithmetic::within_channel(shape))
+}
+
+/// Operators with weights, which have to be constants.
+fn weighted(call: &Call<'_>) -> Result<Option<String>, Refusal> {
+    let flowing = (1..5).find(|&index| call.operand(index).is_some_and(flows));
+    if let Some(index) = flowing {
+        return Ok(Some(format!("operand {index} is not a constant")));
+    }
+    let rank = |index: usize| call.operand(index).and_then(extents_of).map(|shape| shape.len());
+    Ok(match (call.op, rank(0), rank(1)) {
+        ("Conv", _, Some(rank)) if rank != 4 => {
+            Some(format!("weights of rank {rank}; 2-D convolutions are supported"))
+        }
+        ("Conv", ..) => image(call),
+        ("Gemm", ..) if call.attributes.flag("transA")? => Some(super::linear::TRANSPOSED.to_owned()),
+        ("MatMul", Some(rank), _) if rank != 2 => Some(format!("a product with a value of rank {rank}")),
+        _ => None,
+    })
+}
+
+fn image(call: &Call<'_>) -> Option<String> {
+    let rank = call.operand(0).and_then(extents_of)?.len();
+    (rank != 4).then(|| format!("an input of rank {rank}; images are supported"))
+}
+
+fn mean(axes: &[i64], rank: usize) -> Result<Option<String>, Refusal> {
+    let mut axes = axes.iter().map(|&axis| axis_of(axis, rank)).collect::<Result<Vec<_>, _>>()?;
+    axes.sort_unstable();
+    let positions = rank > 2 && axes == (2..rank).collect::<Vec<_>>();
+    Ok((!positions).then(|| super::pool::MEAN.to_owned()))
 }
 
 fn concat(call: &Call<'_>) -> Result<Option<String>, Refusal> {

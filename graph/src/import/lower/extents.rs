@@ -2,8 +2,9 @@
 //!
 //! Nothing here decides about a file: an extent that is not certain is [`Extent::Unknown`].
 
-use super::call::{Call, axis_of};
-use super::constants::Cut;
+mod moved;
+
+use super::call::Call;
 use super::{MAX_RANK, Slot};
 use crate::import::constant::Number;
 
@@ -162,7 +163,7 @@ pub(super) fn inferred(call: &Call<'_>, batch: Option<i64>) -> Vec<Option<Extent
         return shapes;
     }
     if call.op == "Split" {
-        return split(call, outputs).unwrap_or(shapes);
+        return moved::split(call, outputs).unwrap_or(shapes);
     }
     let bounded = |shape: &Extents| shape.len() <= MAX_RANK;
     let first = of_first_output(call, batch).filter(bounded);
@@ -180,10 +181,7 @@ fn of_first_output(call: &Call<'_>, batch: Option<i64>) -> Option<Extents> {
             let mut shapes = call.operands.iter().flatten().map(extents_of);
             shapes.try_fold(Vec::new(), |shape, operand| Some(broadcast(&shape, &operand?)))
         }
-        "Expand" => {
-            let target = numbers(call, 1)?.iter().map(|&number| extent(number)).collect::<Vec<_>>();
-            Some(broadcast(&operand(0)?, &target))
-        }
+        "Expand" => Some(broadcast(&operand(0)?, &target(call, 1)?)),
         "Conv" | "MaxPool" | "AveragePool" | "LpPool" => windows(call, &operand(0)?),
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => {
             let shape = operand(0)?;
@@ -203,52 +201,15 @@ fn of_first_output(call: &Call<'_>, batch: Option<i64>) -> Option<Extents> {
             Some(vec![*rows, *columns])
         }
         "Shape" => Some(vec![operand(0).map_or(Unknown, |shape| Known(shape.len()))]),
-        "Transpose" => {
-            let shape = operand(0)?;
-            match call.attributes.ints("perm").ok()? {
-                Some(perm) => {
-                    perm.iter().map(|&axis| shape.get(usize::try_from(axis).ok()?).copied()).collect()
-                }
-                None => Some(shape.into_iter().rev().collect()),
-            }
-        }
-        "Reshape" => {
-            reshaped(&operand(0)?, &numbers(call, 1)?, call.attributes.flag("allowzero").ok()?, batch)
-        }
-        "Flatten" => {
-            let shape = operand(0)?;
-            let axis = call.attributes.int("axis", 1).ok()?;
-            let axis =
-                if axis == shape.len() as i64 { shape.len() } else { axis_of(axis, shape.len()).ok()? };
-            Some(vec![all(shape.get(..axis)?), all(shape.get(axis..)?)])
-        }
-        "Squeeze" | "Unsqueeze" => moved_axes(call, &operand(0)?),
-        "Concat" => concatenated(call),
-        "Slice" => {
-            let mut shape = operand(0)?;
-            for cut in Cut::of(call, shape.len()).ok()? {
-                let extent = shape.get_mut(cut.axis)?;
-                *extent = match *extent {
-                    Known(length) => Known(cut.count(length)),
-                    other if cut.start == 0 && cut.step == 1 && cut.end >= i64::from(i32::MAX) => other,
-                    _ => Unknown,
-                };
-            }
-            Some(shape)
-        }
-        "Gather" => {
-            let (data, indices) = (operand(0)?, operand(1)?);
-            let axis = axis_of(call.attributes.int("axis", 0).ok()?, data.len()).ok()?;
-            Some([data.get(..axis)?, &indices, data.get(axis + 1..)?].concat())
-        }
-        op if op.starts_with("Reduce") || op.starts_with("Arg") => reduced(call, &operand(0)?),
-        "Pad" | "Tile" | "Resize" | "Upsample" | "ConvTranspose" => Some(
-            operand(0)?
-                .iter()
-                .enumerate()
-                .map(|(axis, &extent)| if axis == 0 { extent } else { Unknown })
-                .collect(),
-        ),
+        _ => moved::of(call, batch),
+    }
+}
+
+/// A shape that an operand holds; if it was not computed, its rank may still be known.
+fn target(call: &Call<'_>, index: usize) -> Option<Extents> {
+    match (numbers(call, index), extents_of(call.operand(index)?)?.as_slice()) {
+        (Some(numbers), _) => Some(numbers.into_iter().map(extent).collect()),
+        (None, &[Known(rank)]) if rank <= MAX_RANK => Some(vec![Unknown; rank]),
         _ => None,
     }
 }
@@ -282,15 +243,6 @@ fn broadcast(a: &[Extent], b: &[Extent]) -> Extents {
             (Unknown, Unknown) => Unknown,
         })
         .collect()
-}
-
-/// The product of extents.
-fn all(extents: &[Extent]) -> Extent {
-    extents.iter().fold(Known(1), |product, &extent| match (product, extent) {
-        (Known(a), Known(b)) => a.checked_mul(b).map_or(Unknown, Known),
-        (Batch, Known(1)) | (Known(1), Batch) => Batch,
-        _ => Unknown,
-    })
 }
 
 fn product(a: &[Extent], b: &[Extent]) -> Option<Extents> {
@@ -344,105 +296,4 @@ fn windows(call: &Call<'_>, shape: &[Extent]) -> Option<Extents> {
         result.push(usize::try_from(count).map_or(Unknown, Known));
     }
     Some(result)
-}
-
-fn reshaped(shape: &[Extent], target: &[Number], allow_zero: bool, batch: Option<i64>) -> Option<Extents> {
-    let mut free = None;
-    let mut result = Vec::with_capacity(target.len());
-    for (index, &number) in target.iter().enumerate() {
-        result.push(match number {
-            Number::Known(0) if !allow_zero => *shape.get(index)?,
-            Number::Known(-1) => {
-                free = Some(index);
-                Known(1)
-            }
-            Number::Known(extent) if index == 0 && Some(extent) == batch => Batch,
-            other => extent(other),
-        });
-    }
-    if let Some(index) = free {
-        *result.get_mut(index)? = match (without_batch(shape), without_batch(&result)) {
-            (Some((had, old)), Some((has, new))) if new > 0 && old.is_multiple_of(new) => match (had, has) {
-                (true, false) if old == new => Batch,
-                (true, true) | (false, false) => Known(old / new),
-                _ => Unknown,
-            },
-            _ => Unknown,
-        };
-    }
-    Some(result)
-}
-
-/// Whether the batch is among the extents, and the product of the others; `None` if one is unknown.
-fn without_batch(shape: &[Extent]) -> Option<(bool, usize)> {
-    shape.iter().try_fold((false, 1usize), |(batch, product), &extent| match extent {
-        Known(extent) => Some((batch, product.checked_mul(extent)?)),
-        Batch if !batch => Some((true, product)),
-        Batch | Unknown => None,
-    })
-}
-
-fn moved_axes(call: &Call<'_>, shape: &[Extent]) -> Option<Extents> {
-    let axes = call.axes(1, "axes").ok()??;
-    let rank = if call.op == "Squeeze" { shape.len() } else { shape.len() + axes.len() };
-    let axes = axes.iter().map(|&axis| axis_of(axis, rank).ok()).collect::<Option<Vec<_>>>()?;
-    if call.op == "Squeeze" {
-        let kept = shape.iter().enumerate().filter(|(axis, _)| !axes.contains(axis));
-        return Some(kept.map(|(_, &extent)| extent).collect());
-    }
-    let mut old = shape.iter().copied();
-    (0..rank).map(|axis| if axes.contains(&axis) { Some(Known(1)) } else { old.next() }).collect()
-}
-
-fn concatenated(call: &Call<'_>) -> Option<Extents> {
-    let shapes = call.operands.iter().flatten().map(extents_of).collect::<Option<Vec<_>>>()?;
-    let mut result = shapes.first()?.clone();
-    let axis = axis_of(call.attributes.int("axis", 0).ok()?, result.len()).ok()?;
-    for shape in shapes.get(1..)? {
-        for (position, extent) in result.iter_mut().enumerate() {
-            let other = *shape.get(position)?;
-            *extent = match (*extent, other) {
-                (Known(a), Known(b)) if position == axis => Known(a.saturating_add(b)),
-                _ if position == axis => Unknown,
-                (Unknown | Known(1), other) => other,
-                (known, _) => known,
-            };
-        }
-    }
-    Some(result)
-}
-
-fn split(call: &Call<'_>, outputs: usize) -> Option<Vec<Option<Extents>>> {
-    let shape = extents_of(call.operand(0)?)?;
-    let axis = axis_of(call.attributes.int("axis", 0).ok()?, shape.len()).ok()?;
-    let Known(length) = *shape.get(axis)? else { return None };
-    let sizes = match numbers(call, 1) {
-        Some(sizes) => sizes.into_iter().map(extent).collect(),
-        None => {
-            let part = length.div_ceil(outputs.max(1));
-            (0..outputs).map(|index| Known(part.min(length.saturating_sub(index * part)))).collect::<Vec<_>>()
-        }
-    };
-    let part = |size: &Extent| {
-        let mut part = shape.clone();
-        *part.get_mut(axis)? = *size;
-        Some(part)
-    };
-    (sizes.len() == outputs).then(|| sizes.iter().map(part).collect())
-}
-
-fn reduced(call: &Call<'_>, shape: &[Extent]) -> Option<Extents> {
-    let keep = call.attributes.int("keepdims", 1).ok()? != 0;
-    let axes = if call.op.starts_with("Arg") {
-        vec![call.attributes.int("axis", 0).ok()?]
-    } else {
-        call.axes(1, "axes").ok()?.unwrap_or_else(|| (0..shape.len() as i64).collect())
-    };
-    let axes = axes.iter().map(|&axis| axis_of(axis, shape.len()).ok()).collect::<Option<Vec<_>>>()?;
-    let extent = |(axis, &extent): (usize, &Extent)| match (axes.contains(&axis), keep) {
-        (false, _) => Some(extent),
-        (true, true) => Some(Known(1)),
-        (true, false) => None,
-    };
-    Some(shape.iter().enumerate().filter_map(extent).collect())
 }

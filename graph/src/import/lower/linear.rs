@@ -3,11 +3,14 @@
 use super::{Call, Lowering, Refusal, Slot, unsupported};
 use crate::network::{Linear, Op, Tensor};
 
+/// Why a transposed input is refused.
+pub(super) const TRANSPOSED: &str = "transA: it would move the batch axis";
+
 impl<'a> Lowering<'a> {
     pub(super) fn gemm(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
         let (alpha, beta) = (call.attributes.float("alpha", 1.0)?, call.attributes.float("beta", 1.0)?);
         if call.attributes.flag("transA")? {
-            return unsupported("transA: it would move the batch axis");
+            return unsupported(TRANSPOSED);
         }
         let transposed = call.attributes.flag("transB")?;
         let (shape, data) = call.weights(1)?;

@@ -6,14 +6,18 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may import of ours.
-const MAY_IMPORT: [(&str, &[&str]); 8] = [
+const MAY_IMPORT: [(&str, &[&str]); 9] = [
     ("dyadic-proto", &[]),
     ("dyadic-graph", &[]),
+    ("dyadic-plan", &["dyadic-graph", "dyadic-engine"]),
     ("dyadic-data", &[]),
     ("dyadic-engine", &[]),
     ("dyadic-store", &[]),
-    ("dyadic-server", &["dyadic-proto", "dyadic-graph", "dyadic-data", "dyadic-engine", "dyadic-store"]),
-    ("dyadic-worker", &["dyadic-graph", "dyadic-data", "dyadic-engine", "dyadic-store"]),
+    (
+        "dyadic-server",
+        &["dyadic-proto", "dyadic-graph", "dyadic-plan", "dyadic-data", "dyadic-engine", "dyadic-store"],
+    ),
+    ("dyadic-worker", &["dyadic-graph", "dyadic-plan", "dyadic-data", "dyadic-engine", "dyadic-store"]),
     ("dyadic-cli", &["dyadic-proto", "dyadic-data"]),
 ];
 

@@ -6,11 +6,11 @@
 
 use tch::{Kind, Tensor, no_grad};
 
-use crate::codebook::Filter;
 use crate::error::WorkerError;
 use crate::net::{FloatNet, Place};
-use crate::plan::{Coding, Plan};
 use crate::state::{LayerState, Param, State, StepState};
+use dyadic_plan::codebook::Filter;
+use dyadic_plan::{Coding, Plan};
 
 /// ε of inserted normalizations, PyTorch's default.
 const EPSILON: f32 = 1e-5;
@@ -133,7 +133,7 @@ impl<'a> Calibration<'a> {
             (gamma, mean.iter().map(|m| *m as f32).collect(), EPSILON)
         };
         LayerState {
-            weight: Param::new(weights.data.clone(), averaged),
+            weight: Param::new(weights.latents(), averaged),
             gamma: Param::new(gamma, averaged),
             beta: Param::new(beta, averaged),
             mean: running_mean,
@@ -149,7 +149,7 @@ fn units_of_input(plan: &Plan, weights: usize, input_step: f32, steps: &[StepSta
     let unit = plan
         .units
         .iter()
-        .find(|u| matches!(u.op, crate::plan::UnitOp::Conv { weights: w, .. } if w == weights))
+        .find(|u| matches!(u.op, dyadic_plan::UnitOp::Conv { weights: w, .. } if w == weights))
         .map(|u| plan.tensors[u.inputs[0]].coding);
     match unit {
         Some(Coding::Codes { step, .. }) => f64::from(steps[step].exponent).exp2(),

@@ -7,13 +7,11 @@ pub enum WorkerError {
     #[error("the model cannot be imported: {0}")]
     Import(#[from] dyadic_graph::ImportError),
     /// The network holds something that cannot be quantized.
-    #[error("layer '{layer}' cannot be quantized: {reason}")]
-    Unsupported {
-        /// The layer's name.
-        layer: String,
-        /// Why, and what would do.
-        reason: String,
-    },
+    #[error(transparent)]
+    Unsupported(#[from] dyadic_plan::Refusal),
+    /// Layers that cannot be quantized.
+    #[error("the network cannot be quantized: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Refused(Vec<dyadic_plan::Refusal>),
     /// The dataset cannot be read.
     #[error("the dataset cannot be used: {0}")]
     Data(#[from] crate::data::DataError),
@@ -82,7 +80,7 @@ impl WorkerError {
     pub fn code(&self) -> &'static str {
         match self {
             WorkerError::Import(_) => "model_import",
-            WorkerError::Unsupported { .. } => "model_unsupported",
+            WorkerError::Unsupported(_) | WorkerError::Refused(_) => "model_unsupported",
             WorkerError::Data(_) => "dataset",
             WorkerError::Invalid(_) => "invalid",
             WorkerError::Diverged { .. } => "diverged",

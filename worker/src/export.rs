@@ -7,11 +7,11 @@
 use dyadic_engine::model as ir;
 use dyadic_graph::network::Window;
 
-use crate::codebook::{Filter, digits};
 use crate::error::WorkerError;
-use crate::plan::{Act, Coding, Plan, TensorPlan, Unit, UnitOp, WeightPlan};
 use crate::requantize::{Channel, Target, choose};
 use crate::state::{LayerState, State};
+use dyadic_plan::codebook::{Filter, digits};
+use dyadic_plan::{Act, Coding, Plan, Refusal, TensorPlan, Unit, UnitOp, WeightPlan};
 
 /// What the exporter needs beyond plan and state.
 #[derive(Debug, Clone, Default)]
@@ -227,13 +227,9 @@ impl<'a> Exporter<'a> {
         let shift = (out - finest) as u32;
         let operand = [0, 1].map(|i| self.exponent(unit.inputs[i]) - finest);
         if shift > 15 || operand.iter().any(|&k| k > 15) {
-            return Err(WorkerError::Unsupported {
-                layer: unit.name.clone(),
-                reason: format!(
-                    "the steps of the operands and the sum differ by 2^{}",
-                    shift.max(operand[0] as u32)
-                ),
-            });
+            let reason =
+                format!("the steps of the operands and the sum differ by 2^{}", shift.max(operand[0] as u32));
+            return Err(Refusal { layer: unit.name.clone(), reason }.into());
         }
         let (lo, hi) = self.range(unit.output, act);
         let bias = if shift > 0 { 1 << (shift - 1) } else { 0 };
@@ -336,10 +332,8 @@ fn lowest_exponent(layer: &LayerState) -> i32 {
 }
 
 fn no_integers(unit: &Unit, channel: usize, target: &Target) -> WorkerError {
-    WorkerError::Unsupported {
-        layer: unit.name.clone(),
-        reason: format!("channel {channel} has no integer form within 24 bits ({target:?})"),
-    }
+    let reason = format!("channel {channel} has no integer form within 24 bits ({target:?})");
+    Refusal { layer: unit.name.clone(), reason }.into()
 }
 
 fn to_window(window: &Window) -> ir::Window {

@@ -1,15 +1,14 @@
 //! The Dyadic worker: takes a float network and a dataset, fine-tunes the network with power-of-two weights on
 //! libtorch, and exports the integer network that the engine serves.
 //!
-//! The way through the modules: [`plan`] lowers the float network to quantized units; [`codebook`] fits each
-//! filter's levels; [`net`] runs the units in libtorch with fake quantization; [`train`] fine-tunes; [`requantize`],
+//! The way through the modules: `dyadic_plan` has lowered the float network to quantized units and fits each filter's
+//! levels; [`net`] runs the units in libtorch with fake quantization; [`train`] fine-tunes; [`requantize`],
 //! [`export`] and [`recalibrate`] turn the result into integers; [`simulate`] runs those integers in libtorch, exactly; [`evaluate`]
 //! compares that with the engine, image by image. [`job`] does all this for the queue.
 
 pub mod calibrate;
 pub mod checkpoint;
 pub mod cli;
-pub mod codebook;
 pub mod error;
 pub mod evaluate;
 pub mod export;
@@ -17,7 +16,6 @@ pub mod images;
 pub mod job;
 pub mod net;
 pub mod observer;
-pub mod plan;
 pub mod quantize;
 pub mod recalibrate;
 pub mod report;

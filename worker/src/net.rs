@@ -9,9 +9,9 @@
 
 use tch::{Device, Kind, Tensor, no_grad};
 
-use crate::plan::{Act, Coding, Plan, TensorPlan, Unary, Unit, UnitOp};
 use crate::state::State;
 use dyadic_graph::network::Window;
+use dyadic_plan::{Act, Coding, Plan, TensorPlan, Unary, Unit, UnitOp};
 
 /// Where and in which precision the training graph runs.
 #[derive(Debug, Clone, Copy)]

@@ -16,7 +16,6 @@ use sha2::{Digest as _, Sha256};
 use tch::{Cuda, Device, Kind};
 
 use crate::checkpoint::{Checkpoint, Origin};
-use crate::codebook::{Boundary, Method};
 use crate::data::{Augment, Dataset, EVALUATION_SEED, Epoch};
 use crate::error::WorkerError;
 use crate::evaluate::evaluate;
@@ -24,11 +23,12 @@ use crate::export::Naming;
 use crate::images::Coder;
 use crate::net::{FloatNet, Place, correct};
 use crate::observer::{Control, Observer, Phase, Progress};
-use crate::plan::{Options, Plan, lower};
 use crate::recalibrate;
 use crate::report::{LayerReport, layer_reports};
 use crate::state::State;
 use crate::train::Trainer;
+use dyadic_plan::codebook::{Choice, Family, Objective};
+use dyadic_plan::{Plan, Rules, Settings, lower};
 
 /// Images in a batch that only runs forward.
 const EVAL_BATCH: usize = 250;
@@ -115,32 +115,32 @@ fn has_bf16() -> bool {
     false
 }
 
-/// The lowering options that `spec` asks for.
+/// The codebook that `spec` asks for.
 ///
 /// # Errors
-/// [`WorkerError::Invalid`] for widths that the method does not have.
-pub fn options(spec: &JobSpec) -> Result<Options, WorkerError> {
-    let bits = spec.bits;
-    let boundary = match spec.boundary {
-        spec::Boundary::L2 => Boundary::L2,
-        spec::Boundary::Angle => Boundary::Angle,
+/// [`WorkerError::Invalid`] for one that does not exist, and for widths and objectives that it does not have.
+pub fn choose(spec: &JobSpec) -> Result<Choice, WorkerError> {
+    let family = match spec.method {
+        spec::Method::Aptq => Family::Aptq,
+        spec::Method::Apq => Family::Apq,
     };
-    let (method, last_method) = match (spec.method, spec.levels()) {
-        // Nothing after the last layer absorbs a scale, so there the distance counts, not the angle.
-        (spec::Method::Aptq, _) => (Method::SignSplit(boundary), Method::SignSplit(Boundary::L2)),
-        (spec::Method::Apq, spec::Levels::SingleShift) => {
-            (Method::SingleShift { bits }, Method::SingleShift { bits })
-        }
-        (spec::Method::Apq, spec::Levels::TwoTerm) => (Method::TwoTerm { bits }, Method::TwoTerm { bits }),
-    };
-    let widths = spec.activation_bits;
-    Ok(Options {
-        method,
-        last_method,
-        strict: spec.strict,
-        conv3x3_bits: widths.conv3x3,
-        other_bits: widths.other,
-    })
+    let objective = spec.objective.map(|objective| match objective {
+        spec::Objective::L2 => Objective::L2,
+        spec::Objective::Angle => Objective::Angle,
+    });
+    Choice::new(family, spec.codebook.as_deref(), spec.bits, objective)
+        .map_err(|e| WorkerError::Invalid(e.to_string()))
+}
+
+/// The rules that `spec` asks for.
+///
+/// # Errors
+/// As [`choose`], and [`WorkerError::Invalid`] for widths that activations do not have.
+pub fn rules(spec: &JobSpec) -> Result<Rules, WorkerError> {
+    let spec::ActivationBits { conv3x3, other } = spec.activation_bits;
+    let weights = choose(spec)?;
+    let settings = Settings { weights, strict: spec.strict, conv3x3_bits: conv3x3, other_bits: other };
+    Rules::of(&settings).map_err(|e| WorkerError::Invalid(e.to_string()))
 }
 
 /// SHA-256, hex, over an ONNX file and its side files in the order given.
@@ -184,7 +184,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(request: &'a Request<'a>, observer: &mut dyn Observer) -> Result<Self, WorkerError> {
         let spec = request.spec;
-        let plan = lower(request.network, &options(spec)?)?;
+        let plan = lower(request.network, &rules(spec)?).map_err(WorkerError::Refused)?;
         check_fit(&plan, request)?;
         if let Some(threads) = spec.threads {
             tch::set_num_threads(threads as i32);
@@ -214,7 +214,18 @@ impl<'a> Run<'a> {
         observer.metric("float/accuracy", 0, self.float_accuracy);
         observer.log(&format!("float network: {:.2} %", 100.0 * self.float_accuracy));
         self.state = self.calibrate(observer)?;
+        // Calibration may have taken as long as many steps.
+        if observer.wants_checkpoint(0)
+            && observer.checkpoint(self.snapshot(&self.state)?, 0) == Control::Stop
+        {
+            return Err(WorkerError::Stopped);
+        }
         Ok(())
+    }
+
+    fn snapshot(&self, state: &State) -> Result<Vec<u8>, WorkerError> {
+        let (origin, float_accuracy) = (self.origin.clone(), Some(self.float_accuracy));
+        Checkpoint { origin, state: state.clone(), float_accuracy }.to_bytes()
     }
 
     fn eval_count(&self) -> usize {

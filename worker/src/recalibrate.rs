@@ -11,9 +11,9 @@ use crate::error::WorkerError;
 use crate::export::{Exporter, Naming};
 use crate::net::convolve;
 use crate::observer::{Control, Observer, Phase, Progress};
-use crate::plan::{Plan, Unit, UnitOp};
 use crate::simulate;
 use crate::state::State;
+use dyadic_plan::{Plan, Unit, UnitOp};
 
 /// Memory that the largest tensor of all calibration images may take, bytes.
 const TENSOR_BYTES: usize = 256 << 20;
@@ -75,7 +75,7 @@ fn first_value(plan: &Plan, codes: Tensor) -> Vec<Option<Tensor>> {
 fn measure(state: &mut State, unit: &Unit, values: &[Vec<Option<Tensor>>]) -> Result<(), WorkerError> {
     let UnitOp::Conv { weights, window, groups, logits: false, .. } = &unit.op else { return Ok(()) };
     let layer = &mut state.layers[*weights];
-    let mut data = vec![0f32; layer.weight.value.len()];
+    let mut data = vec![0f32; layer.filters.iter().map(|f| f.codes.len()).sum()];
     let per_filter = data.len() / layer.filters.len().max(1);
     for (filter, out) in layer.filters.iter().zip(data.chunks_exact_mut(per_filter.max(1))) {
         filter.dequantize(out);

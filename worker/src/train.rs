@@ -8,14 +8,14 @@ use std::time::Instant;
 use dyadic_store::spec::{JobSpec, Loss};
 use tch::{Kind, Tensor};
 
-use crate::codebook::{Fitter, Method};
 use crate::data::{Augment, Dataset, Epoch};
 use crate::error::WorkerError;
 use crate::images::Coder;
 use crate::net::{FloatNet, Leaves, Pass, Place, correct, forward, output_step};
 use crate::observer::{Control, Observer, Phase, Progress};
-use crate::plan::Plan;
 use crate::state::{Fit, State};
+use dyadic_plan::Plan;
+use dyadic_plan::codebook::Fitter;
 
 /// Steps between two that learn the activation steps.
 const LEARN_EVERY: u64 = 32;
@@ -106,8 +106,8 @@ impl<'a> Trainer<'a> {
         if step > 0 && step >= self.freeze_step() {
             return Fit::Frozen;
         }
-        let wide = self.plan.weights.iter().any(|w| matches!(w.method, Method::TwoTerm { .. }));
-        if wide && !step.is_multiple_of(self.steps_per_epoch()) { Fit::Near } else { Fit::Full }
+        let dear = self.plan.weights.iter().any(|w| w.method.is_dear());
+        if dear && !step.is_multiple_of(self.steps_per_epoch()) { Fit::Near } else { Fit::Full }
     }
 
     /// Whether the codebooks no longer change.
@@ -219,21 +219,15 @@ impl<'a> Trainer<'a> {
         let ema = self.spec.ema.map(|e| e as f32);
         for index in 0..self.state.layers.len() {
             let unit = output_step(self.plan, &self.state, index);
-            let per_filter = self.plan.weights[index].per_filter();
+            let weights = &self.plan.weights[index];
             let layer = &mut self.state.layers[index];
-            let mut gradient = gradient_of(&leaves.weight[index])?;
-            // Straight through, except where a latent weight has left its filter's range.
-            for ((g, w), filter) in gradient
-                .chunks_exact_mut(per_filter)
-                .zip(layer.weight.value.chunks_exact(per_filter))
+            let gradient = gradient_of(&leaves.weight[index])?;
+            let latent = layer.weight.value.chunks_exact(weights.latents_per_filter());
+            let gradient: Vec<f32> = latent
+                .zip(gradient.chunks_exact(weights.per_filter()))
                 .zip(&layer.filters)
-            {
-                for (g, &w) in g.iter_mut().zip(w) {
-                    if w < -filter.clip.0 || w > filter.clip.1 {
-                        *g = 0.0;
-                    }
-                }
-            }
+                .flat_map(|((w, g), filter)| weights.method.codebook().pass_back(w, filter, g))
+                .collect();
             layer.weight.step(&gradient, rate, momentum, decay, ema);
             if let Some(gamma) = &leaves.gamma[index] {
                 let gradient: Vec<f32> = gradient_of(gamma)?.iter().map(|g| g / unit).collect();

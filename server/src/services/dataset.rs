@@ -60,22 +60,37 @@ impl DatasetApi {
         Ok(datasets.into_iter().find(|dataset| dataset.sha256.as_bytes() == sha256))
     }
 
-    /// Brings the declared bytes into the blob store, and tells what is in them; none where they were there already.
+    /// The size of these bytes, if this owner has pushed them before and need not send them again. Once a spool has been
+    /// begun they are wanted, whatever else is there.
+    async fn there(&self, owner: &str, sha256: &[u8; 32]) -> Result<Option<u64>, ApiError> {
+        if self.spools.received(owner, sha256).await?.is_some() {
+            return Ok(None);
+        }
+        let size = self.owned(owner, sha256).await?.map(|same| same.size_bytes);
+        Ok(if self.blobs.size(&Digest::from(*sha256)).await? == size { size } else { None })
+    }
+
+    /// Brings the declared bytes into the blob store, and tells what is in them; none where they were there already. The spool is to be removed once they are referenced: until then an
+    /// upload that breaks goes on from it.
     async fn receive(
         &self,
         owner: &str,
         intake: Uploads,
         declared: &Declared,
-    ) -> Result<Option<Contents>, ApiError> {
+    ) -> Result<Option<(Spool, Contents)>, ApiError> {
         let file = declared.tar();
         let sha256 = Digest::from(file.sha256);
         if declared.offset == file.size_bytes
-            && self.owned(owner, &file.sha256).await?.is_some_and(|same| same.size_bytes == file.size_bytes)
-            && self.blobs.size(&sha256).await? == Some(file.size_bytes)
+            && self.there(owner, &file.sha256).await? == Some(file.size_bytes)
         {
             self.expect_end(intake, declared).await?;
             announce(&self.store, sha256, file.size_bytes).await?;
-            return Ok(None);
+            if self.blobs.is_whole(&sha256, file.size_bytes).await? {
+                return Ok(None);
+            }
+            // An empty spool asks for them.
+            drop(self.spools.resumable(owner, &file.sha256).await?);
+            return Err(UploadError::Damaged.into());
         }
         let mut spool = self.spools.resumable(owner, &file.sha256).await?;
         let contents = match self.spool(&mut spool, intake, declared).await {
@@ -90,8 +105,7 @@ impl DatasetApi {
             other => other?,
         };
         publish(&self.store, &self.blobs, spool.path(), sha256, file.size_bytes).await?;
-        spool.remove().await?;
-        Ok(Some(contents))
+        Ok(Some((spool, contents)))
     }
 
     async fn expect_end(&self, mut intake: Uploads, declared: &Declared) -> Result<(), ApiError> {
@@ -183,10 +197,11 @@ impl DatasetService for DatasetApi {
         let caller = caller(&request)?;
         let (intake, header) = Intake::begin(request.into_inner(), self.limits.upload_idle()).await?;
         let declared = Declared::check(header, self.limits.max_dataset_bytes)?;
-        let contents = self.receive(&caller.owner, intake, &declared).await?;
+        let received = self.receive(&caller.owner, intake, &declared).await?;
         let dataset = declared.into_dataset(caller.owner);
         let (mut dataset, existed) = self.store.add_dataset(&dataset).await.map_err(ApiError::from)?;
-        if let Some(contents) = contents {
+        if let Some((spool, contents)) = received {
+            spool.remove().await.map_err(ApiError::from)?;
             self.reader.keep(&dataset, &contents).await?;
             dataset.contents = serde_json::to_value(contents).ok();
         }
@@ -201,11 +216,11 @@ impl DatasetService for DatasetApi {
         let given = request.into_inner().sha256;
         let sha256 = <[u8; 32]>::try_from(given.as_slice())
             .map_err(|_| ApiError::field("sha256", format!("it has 32 bytes, not {}", given.len())))?;
-        if let Some(same) = self.owned(&caller.owner, &sha256).await? {
-            return Ok(Response::new(pb::UploadOffsetResponse { offset: same.size_bytes, complete: true }));
+        if let Some(size) = self.there(&caller.owner, &sha256).await? {
+            return Ok(Response::new(pb::UploadOffsetResponse { offset: size, complete: true }));
         }
-        let offset = self.spools.received(&caller.owner, &sha256).await.map_err(ApiError::from)?;
-        Ok(Response::new(pb::UploadOffsetResponse { offset, complete: false }))
+        let received = self.spools.received(&caller.owner, &sha256).await.map_err(ApiError::from)?;
+        Ok(Response::new(pb::UploadOffsetResponse { offset: received.unwrap_or(0), complete: false }))
     }
 
     async fn get(&self, request: Request<pb::GetDatasetRequest>) -> Result<Response<pb::Dataset>, Status> {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use dyadic_graph::network::{Network, ValueId};
 use dyadic_proto::v1 as pb;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::planning;
 use crate::error::ApiError;
 use crate::upload::{FileSpecs, Spool};
 
@@ -67,17 +68,26 @@ impl Inspector {
 
     /// Imports the bundle whose files lie in `spools`, the ONNX file first.
     pub(crate) async fn inspect(&self, files: &FileSpecs, spools: &[Spool]) -> Result<Summary, ApiError> {
-        let _permit = self.0.acquire().await.map_err(ApiError::internal)?;
+        let permit = self.place().await?;
         let mut contents = Vec::with_capacity(spools.len());
         for (file, spool) in files.as_slice().iter().zip(spools) {
             contents.push((file.name.clone(), spool.read().await?));
         }
-        let imported = tokio::task::spawn_blocking(move || {
+        let imported = tokio::task::spawn_blocking(move || -> Result<Summary, ApiError> {
+            // Held to the end of the import, also when nobody waits for it any more.
+            let _permit = permit;
             let mut files = contents.iter().map(|(name, bytes)| (name.clone(), bytes.as_slice()));
             let (_, model) = files.next().unwrap_or_default();
-            dyadic_graph::import_bytes(model, files).map(|network| Summary::of(&network))
+            let network = dyadic_graph::import_bytes(model, files)?;
+            planning::check(&network)?;
+            Ok(Summary::of(&network))
         });
-        Ok(imported.await.map_err(ApiError::internal)??)
+        imported.await.map_err(ApiError::internal)?
+    }
+
+    /// Takes a place among the imports that run at once, for as long as the permit lives.
+    pub(crate) async fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.0.clone().acquire_owned().await.map_err(ApiError::internal)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use dyadic_data::{Contents, Format, SplitContents, normalization};
 use dyadic_engine::model::Normalization as Engine;
+use dyadic_plan::Refusal;
 use dyadic_store::spec::{JobSpec, Normalization};
 
 use crate::error::Reason;
@@ -44,6 +45,11 @@ impl Facts<'_> {
     fn split(&self, name: &str) -> Option<&SplitContents> {
         self.contents?.split(name.parse().ok()?)
     }
+}
+
+/// All that stands against a job as far as its network's layers go.
+pub(super) fn of_layers(refusals: &[Refusal]) -> Vec<Reason> {
+    refusals.iter().map(|refusal| Reason::new("model", refusal.to_string())).collect()
 }
 
 /// All that stands against a job as far as its data go.

@@ -14,6 +14,7 @@ use crate::error::ApiError;
 use crate::services::convert::{scope, tags};
 use crate::services::dataset::Reader;
 use crate::services::inspect::Extents;
+use crate::services::planning::Planner;
 use crate::services::spec;
 use crate::upload::check_name;
 
@@ -25,10 +26,17 @@ const MAX_KEY: usize = 128;
 const TRAIN_SPLITS: [&str; 1] = ["train"];
 const EVAL_SPLITS: [&str; 2] = ["test", "validation"];
 
+/// What looks into the data and the model that a request refers to.
+#[derive(Clone)]
+pub(crate) struct Checks {
+    pub(crate) datasets: Reader,
+    pub(crate) planner: Planner,
+}
+
 /// Checks a request, and finds what it refers to.
 pub(crate) async fn new_job(
     store: &Store,
-    datasets: &Reader,
+    checks: &Checks,
     caller: &Identity,
     request: pb::SubmitJobRequest,
 ) -> Result<NewJob, ApiError> {
@@ -47,7 +55,7 @@ pub(crate) async fn new_job(
     }
     let model = store.model(scope(caller), &spec.model).await?;
     let dataset = store.dataset(scope(caller), &spec.dataset).await?;
-    let contents = datasets.known(&dataset).await?;
+    let contents = checks.datasets.known(&dataset).await?;
     let asked = spec.splits.clone().unwrap_or_default();
     let known = known_splits(&dataset, contents.as_ref());
     let train_split = split(&asked.train, &TRAIN_SPLITS, &known);
@@ -63,7 +71,10 @@ pub(crate) async fn new_job(
     let normalization = refusals::normalization(&settings.normalization, &facts);
     let resolved = JobSpec { normalization: normalization.clone(), ..settings.clone() };
     facts.settings = &resolved;
-    let reasons = refusals::of_data(&facts);
+    let mut reasons = refusals::of_data(&facts);
+    if let Err(refusals) = checks.planner.plan(&model, &settings).await? {
+        reasons.extend(refusals::of_layers(&refusals));
+    }
     if !reasons.is_empty() {
         return Err(ApiError::Refused(reasons));
     }

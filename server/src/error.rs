@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 
 use dyadic_data::DataError;
 use dyadic_graph::{ErrorKind as ImportKind, ImportError};
+use dyadic_plan::Refusal;
 use dyadic_store::blob::BlobError;
 use dyadic_store::{ErrorKind as StoreKind, StoreError};
 use tonic::{Code, Status};
@@ -31,6 +32,9 @@ pub enum ApiError {
     /// An ONNX file that cannot become a network.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// Layers that cannot be quantized, all of them.
+    #[error("the network cannot be quantized: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Plan(Vec<Refusal>),
     /// A dataset's files.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -107,18 +111,22 @@ fn listed(reasons: &[Reason]) -> String {
     reasons.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-/// Most bytes of reasons as details, which travel beside the message.
-const MAX_DETAILS: usize = 4096;
+/// Most bytes of reasons as details: with the message they must stay below the 16 KiB of headers that clients take.
+const MAX_DETAILS: usize = 6144;
 
 /// The status of reasons: the message has all of them in one line, the details each with its field.
 fn refused(code: Code, message: String, reasons: Vec<Reason>) -> Status {
-    let mut used = 0;
+    let (mut used, all) = (0, reasons.len());
     let fits = |reason: &Reason| {
         used += reason.field.len() + reason.description.len();
         used <= MAX_DETAILS
     };
     let violation = |Reason { field, description }| FieldViolation::new(field, description);
-    let violations: Vec<_> = reasons.into_iter().take_while(fits).map(violation).collect();
+    let mut violations: Vec<_> = reasons.into_iter().take_while(fits).map(violation).collect();
+    if violations.len() < all {
+        let more = format!("{} more reasons do not fit into this answer", all - violations.len());
+        violations.push(FieldViolation::new("", more));
+    }
     Status::with_error_details(code, message, ErrorDetails::with_bad_request(violations))
 }
 
@@ -143,6 +151,8 @@ impl ApiError {
                 ImportKind::Unsupported => Code::Unimplemented,
                 ImportKind::TooLarge => Code::ResourceExhausted,
             },
+            // Valid, like an operator that is not supported.
+            Self::Plan(_) => Code::Unimplemented,
             Self::Data(DataError::Io { source, .. }) => io(source),
             Self::Data(_) | Self::Refused(_) => Code::InvalidArgument,
             Self::Infer(error) => infer(error),
@@ -229,6 +239,7 @@ fn upload(error: &UploadError) -> Code {
         UploadError::WrongOffset { .. } => Code::FailedPrecondition,
         UploadError::TooLarge { .. } => Code::ResourceExhausted,
         UploadError::Busy => Code::Aborted,
+        UploadError::Damaged => Code::DataLoss,
         UploadError::Idle(_) => Code::DeadlineExceeded,
         UploadError::Io(error) => io(error),
     }

@@ -111,18 +111,22 @@ fn listed(reasons: &[Reason]) -> String {
     reasons.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-/// Most bytes of reasons as details, which travel beside the message.
-const MAX_DETAILS: usize = 4096;
+/// Most bytes of reasons as details: with the message they must stay below the 16 KiB of headers that clients take.
+const MAX_DETAILS: usize = 6144;
 
 /// The status of reasons: the message has all of them in one line, the details each with its field.
 fn refused(code: Code, message: String, reasons: Vec<Reason>) -> Status {
-    let mut used = 0;
+    let (mut used, all) = (0, reasons.len());
     let fits = |reason: &Reason| {
         used += reason.field.len() + reason.description.len();
         used <= MAX_DETAILS
     };
     let violation = |Reason { field, description }| FieldViolation::new(field, description);
-    let violations: Vec<_> = reasons.into_iter().take_while(fits).map(violation).collect();
+    let mut violations: Vec<_> = reasons.into_iter().take_while(fits).map(violation).collect();
+    if violations.len() < all {
+        let more = format!("{} more reasons do not fit into this answer", all - violations.len());
+        violations.push(FieldViolation::new("", more));
+    }
     Status::with_error_details(code, message, ErrorDetails::with_bad_request(violations))
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Runs what docker-compose.yml would run, without a container engine: deploy/trial.sh [arguments of deploy/trial.py]
+# Or server and worker on a disk that fills up: deploy/trial.sh full-disk [arguments of deploy/full_disk.py]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh test
@@ -14,4 +15,9 @@ if [ "$(cat $stamp 2>/dev/null)" != "$now" ]; then
     echo "$now" >$stamp
 fi
 cargo build --locked -p dyadic-server -p dyadic-worker -p dyadic-cli
-.venv-deploy/bin/python deploy/trial.py --programs "${CARGO_TARGET_DIR:-target}/debug" "$@"
+script=trial
+if [ "${1:-}" = full-disk ]; then
+    script=full_disk
+    shift
+fi
+.venv-deploy/bin/python "deploy/$script.py" --programs "${CARGO_TARGET_DIR:-target}/debug" "$@"

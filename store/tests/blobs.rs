@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use dyadic_store::blob::{BlobError, BlobStore, Digest};
 use futures::TryStreamExt;
@@ -101,6 +102,33 @@ async fn a_blob_that_is_there_does_not_excuse_a_file_with_other_bytes() {
     fs::write(&upload, b"something else").expect("writable");
     assert!(matches!(f.store.put_file(&upload, &digest).await, Err(BlobError::Damaged { .. })));
     assert_eq!(f.store.get(&digest, 100).await.expect("whole").as_ref(), b"precious");
+}
+
+/// Whatever the moment at which the caller goes away, the file is still there or its blob is, and nothing else is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_put_is_abandoned_is_not_lost() {
+    let f = fixture();
+    let upload = f.folder.path().join("upload");
+    for (number, micros) in [0, 100, 300, 1000, 3000, 10_000, 30_000].into_iter().enumerate() {
+        let content = vec![number as u8; 4 << 20];
+        let digest = Digest::of(&content);
+        fs::write(&upload, &content).expect("writable");
+        let put = f.store.put_file(&upload, &digest);
+        let abandoned = tokio::time::timeout(Duration::from_micros(micros), put).await.is_err();
+        // What had begun by then goes on to its end.
+        let staged = || fs::read_dir(f.folder.path().join("blobs")).expect("listable").filter_map(Result::ok);
+        for _ in 0..500 {
+            if staged().all(|entry| entry.path().is_dir()) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let left: Vec<_> = staged().filter(|entry| !entry.path().is_dir()).collect();
+        assert!(left.is_empty(), "{left:?} after {micros} µs");
+        let kept = fs::read(&upload).is_ok_and(|bytes| bytes == content);
+        let stored = f.store.get(&digest, u64::MAX).await.is_ok_and(|bytes| bytes == content);
+        assert!(kept || stored, "abandoned ({abandoned}) after {micros} µs, and the bytes are gone");
+    }
 }
 
 #[tokio::test]

@@ -194,8 +194,8 @@ async fn pushing_again_heals_a_damaged_data_set() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_whose_client_leaves_after_the_last_chunk_is_not_lost() {
     let server = Harness::start().await;
-    for delay in [0, 5, 10, 20, 40, 80, 120, 160] {
-        let tar = tar((24 << 20) + delay as usize);
+    for delay in [0, 10, 40, 120] {
+        let tar = tar((8 << 20) + delay as usize);
         let mut parts = vec![header(&tar, 0)];
         parts
             .extend((0..tar.len()).step_by(1 << 20).map(|at| chunk(&tar, at, tar.len().min(at + (1 << 20)))));

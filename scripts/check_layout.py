@@ -95,6 +95,15 @@ def rust_sources():
             yield f"{name}: unsafe outside engine/src/kernels/"
 
 
+def migrations():
+    seen = {}
+    for name in tracked("migrations/*.sql"):
+        number = pathlib.Path(name).name.split("_")[0]
+        if number in seen:
+            yield f"{name}: its number is {seen[number]}'s"
+        seen.setdefault(number, name)
+
+
 def texts():
     for name in tracked("*.rs", "*.py", "*.sh", "*.sql", "*.toml", "*.md", "*.yml", "*.yaml", "*.proto", "Makefile", ".ci/*"):
         if name == "scripts/check_layout.py" or name.startswith("deploy/"):
@@ -105,7 +114,7 @@ def texts():
 
 
 def main():
-    faults = [fault for check in (imports, rust_sources, texts) for fault in check()]
+    faults = [fault for check in (imports, rust_sources, migrations, texts) for fault in check()]
     print("\n".join(faults) if faults else "layout: every rule holds")
     sys.exit(bool(faults))
 

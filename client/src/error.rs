@@ -3,7 +3,10 @@
 use std::fmt;
 use std::path::Path;
 
+use dyadic_proto::v1::Refusal;
 use tonic::{Code, Status};
+
+use crate::output::refusal;
 
 /// The kinds that scripts can tell apart; the number is the process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub(crate) struct CliError {
     pub(crate) kind: Kind,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    /// Everything that the server refuses about a model; shown below the message.
+    pub(crate) refusals: Vec<Refusal>,
 }
 
 /// What every command returns.
@@ -55,7 +60,7 @@ pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
 
 impl CliError {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        CliError { kind, message: message.into(), hint: None }
+        CliError { kind, message: message.into(), hint: None, refusals: Vec::new() }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -74,6 +79,18 @@ impl CliError {
 
     pub(crate) fn file(path: &Path, error: impl fmt::Display) -> Self {
         Self::usage(format!("{}: {error}", path.display()))
+    }
+
+    /// A valid model, named `name`, that cannot be quantized.
+    pub(crate) fn refused(name: &str, refusals: Vec<Refusal>) -> Self {
+        let summary = refusal::summary(&refusals);
+        let error = Self::new(Kind::Refused, format!("{name} cannot be quantized: {summary}"));
+        let hint = if refusals.iter().any(|refusal| !refusal.nodes.is_empty()) {
+            "build the network without these and export it again; --json lists every node"
+        } else {
+            "change the network and export it again"
+        };
+        CliError { refusals, ..error }.hint(hint)
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -131,7 +148,7 @@ impl From<Status> for CliError {
             (false, _) => status.message().to_owned(),
             (true, _) => status.code().description().to_owned(),
         };
-        CliError { kind, message, hint: hint.map(str::to_owned) }
+        CliError { hint: hint.map(str::to_owned), ..Self::new(kind, message) }
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod chart;
 pub(crate) mod json;
 pub(crate) mod progress;
+pub(crate) mod refusal;
 pub(crate) mod style;
 pub(crate) mod table;
 pub(crate) mod units;
@@ -129,13 +130,19 @@ impl Output {
     pub(crate) fn error(self, error: &CliError) {
         if self.json {
             let value = serde_json::json!({
-                "error": { "exit_code": error.kind as i32, "message": error.message, "hint": error.hint }
+                "error": {
+                    "exit_code": error.kind as i32,
+                    "message": error.message,
+                    "hint": error.hint,
+                    "refusals": json::list(&error.refusals).unwrap_or_default(),
+                }
             });
             eprintln!("{value}");
             return;
         }
         let paint = self.paint_notes;
         eprintln!("{} {error}", paint.bad("error:"));
+        eprint!("{}", refusal::render(&error.refusals, paint));
         if let Some(hint) = &error.hint {
             eprintln!("  {} {hint}", paint.dim("next:"));
         }

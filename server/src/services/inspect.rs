@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dyadic_graph::network::{Network, ValueId};
+use dyadic_graph::{Group, ImportError, Unsupported};
 use dyadic_proto::v1 as pb;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -35,6 +36,9 @@ struct Layer {
     macs: u64,
 }
 
+/// Longest name or reason in an answer, in characters: names come from the file.
+const MAX_TEXT: usize = 1000;
+
 /// Imports bundles on blocking threads, few at a time: an import takes memory several times the bundle's size.
 #[derive(Debug, Clone)]
 pub(crate) struct Inspector(Arc<Semaphore>);
@@ -58,6 +62,33 @@ impl Inspector {
         });
         Ok(imported.await.map_err(ApiError::internal)??)
     }
+}
+
+/// All refusals, if that is what the error is.
+pub(crate) fn refusals(error: &ApiError) -> Option<Vec<pb::Refusal>> {
+    match error {
+        ApiError::Import(ImportError::Unsupported(list)) => {
+            Some(Unsupported::grouped(list).into_iter().map(refusal).collect())
+        }
+        _ => None,
+    }
+}
+
+fn refusal(Group { op, domain, reason, nodes }: Group) -> pb::Refusal {
+    pb::Refusal {
+        operator: bounded(op),
+        domain: bounded(domain),
+        reason: bounded(reason),
+        nodes: nodes.into_iter().map(bounded).collect(),
+    }
+}
+
+fn bounded(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 impl Summary {

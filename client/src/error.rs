@@ -3,8 +3,11 @@
 use std::fmt;
 use std::path::Path;
 
+use dyadic_proto::v1::Refusal;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
+
+use crate::output::refusal;
 
 /// The kinds that scripts can tell apart; the number is the process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub(crate) struct CliError {
     pub(crate) hint: Option<String>,
     /// What stands against a request, where the server says so field by field.
     pub(crate) reasons: Vec<Reason>,
+    /// Everything that the server refuses about a model; shown below the message.
+    pub(crate) refusals: Vec<Refusal>,
 }
 
 /// One thing that stands against a request.
@@ -67,7 +72,7 @@ pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
 
 impl CliError {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        CliError { kind, message: message.into(), hint: None, reasons: Vec::new() }
+        CliError { kind, message: message.into(), hint: None, reasons: Vec::new(), refusals: Vec::new() }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -86,6 +91,18 @@ impl CliError {
 
     pub(crate) fn file(path: &Path, error: impl fmt::Display) -> Self {
         Self::usage(format!("{}: {error}", path.display()))
+    }
+
+    /// A valid model, named `name`, that cannot be quantized.
+    pub(crate) fn refused(name: &str, refusals: Vec<Refusal>) -> Self {
+        let summary = refusal::summary(&refusals);
+        let error = Self::new(Kind::Refused, format!("{name} cannot be quantized: {summary}"));
+        let hint = if refusals.iter().any(|refusal| !refusal.nodes.is_empty()) {
+            "build the network without these and export it again; --json lists every node"
+        } else {
+            "change the network and export it again"
+        };
+        CliError { refusals, ..error }.hint(hint)
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -148,7 +165,7 @@ impl From<Status> for CliError {
             0 | 1 => message,
             n => format!("the server refused this for {n} reasons"),
         };
-        CliError { kind, message, hint: hint.map(str::to_owned), reasons }
+        CliError { hint: hint.map(str::to_owned), reasons, ..Self::new(kind, message) }
     }
 }
 

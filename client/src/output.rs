@@ -3,6 +3,7 @@
 pub(crate) mod chart;
 pub(crate) mod json;
 pub(crate) mod progress;
+pub(crate) mod refusal;
 pub(crate) mod style;
 pub(crate) mod table;
 pub(crate) mod units;
@@ -130,7 +131,10 @@ impl Output {
         if self.json {
             let value = serde_json::json!({
                 "error": {
-                    "exit_code": error.kind as i32, "message": error.message, "hint": error.hint,
+                    "exit_code": error.kind as i32,
+                    "message": error.message,
+                    "hint": error.hint,
+                    "refusals": json::list(&error.refusals).unwrap_or_default(),
                     "reasons": error.reasons,
                 }
             });
@@ -143,6 +147,7 @@ impl Output {
         for Reason { field, description } in error.reasons.iter().filter(|_| error.reasons.len() > 1) {
             eprintln!("  {} {}", paint.strong(&format!("{}:", safe(field))), safe(description));
         }
+        eprint!("{}", refusal::render(&error.refusals, paint));
         if let Some(hint) = &error.hint {
             eprintln!("  {} {hint}", paint.dim("next:"));
         }

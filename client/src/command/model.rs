@@ -160,12 +160,16 @@ impl Push {
         }
         let total = headers.iter().map(|h| h.size_bytes).sum();
         let progress = Progress::new(output, format!("pushing {name}"), Unit::Bytes, total);
-        let header = UploadModelHeader { name, files: headers, tags: self.tag };
+        let header =
+            UploadModelHeader { name: name.clone(), files: headers, tags: self.tag, list_refusals: true };
         let wrap = |part| UploadModelRequest { part: Some(part) };
         let (stream, task) =
             upload::stream(wrap(Part::Header(header)), sources, move |c| wrap(Part::Chunk(c)), progress);
         let mut client = connection.models();
         let reply = upload::settle(client.upload(stream).await, task).await?.into_inner();
+        if !reply.refusals.is_empty() {
+            return Err(CliError::refused(&name, reply.refusals));
+        }
         output.value(&json::of(&reply)?)?;
         let model = reply.model.ok_or_else(|| CliError::protocol("an upload without a model"))?;
         let verb = if reply.existed { "was there already as" } else { "pushed" };

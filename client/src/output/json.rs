@@ -29,7 +29,8 @@ macro_rules! named {
 
 named! {
     "dyadic.v1" v1: Model ServedModel Dataset Job JobSpec JobEvent Experiment Run Series Token CompareResponse
-        UploadModelResponse UploadDatasetResponse SubmitJobResponse PlanJobResponse CreateTokenResponse SetTagsResponse;
+        Refusal UploadModelResponse UploadDatasetResponse SubmitJobResponse PlanJobResponse CreateTokenResponse
+        SetTagsResponse;
     "inference" inference: ModelStatistics ModelMetadataResponse;
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dyadic_graph::network::{Network, ValueId};
+use dyadic_graph::{Group, ImportError, Unsupported};
 use dyadic_proto::v1 as pb;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -35,6 +36,9 @@ struct Layer {
     parameters: u64,
     macs: u64,
 }
+
+/// Longest name or reason in an answer, in characters: names come from the file.
+const MAX_TEXT: usize = 1000;
 
 /// What a network reads and gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +93,52 @@ impl Inspector {
     pub(crate) async fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         self.0.clone().acquire_owned().await.map_err(ApiError::internal)
     }
+}
+
+/// All refusals, if that is what the error is.
+pub(crate) fn refusals(error: &ApiError) -> Option<Vec<pb::Refusal>> {
+    match error {
+        ApiError::Import(ImportError::Unsupported(list)) => {
+            Some(Unsupported::grouped(list).into_iter().map(refusal).collect())
+        }
+        ApiError::Plan(layers) => Some(of_layers(layers)),
+        _ => None,
+    }
+}
+
+/// Layers that no default job can quantize, by reason.
+fn of_layers(layers: &[dyadic_plan::Refusal]) -> Vec<pb::Refusal> {
+    let mut groups: Vec<pb::Refusal> = Vec::new();
+    for dyadic_plan::Refusal { layer, reason } in layers {
+        let (layer, reason) = (bounded(layer.clone()), bounded(reason.clone()));
+        match groups.iter_mut().find(|group| group.reason == reason) {
+            Some(group) => group.nodes.push(layer),
+            None => groups.push(pb::Refusal {
+                operator: "layer".to_owned(),
+                domain: String::new(),
+                reason,
+                nodes: vec![layer],
+            }),
+        }
+    }
+    groups
+}
+
+fn refusal(Group { op, domain, reason, nodes }: Group) -> pb::Refusal {
+    pb::Refusal {
+        operator: bounded(op),
+        domain: bounded(domain),
+        reason: bounded(reason),
+        nodes: nodes.into_iter().map(bounded).collect(),
+    }
+}
+
+fn bounded(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 impl Summary {

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{caller, scope, tag_list, tags, timestamp};
 use super::download::chunks;
-use super::inspect::{Inspector, Summary};
+use super::inspect::{Inspector, Summary, refusals};
 use super::page;
 use super::publish::publish;
 use crate::config::Limits;
@@ -126,9 +126,17 @@ impl ModelService for ModelApi {
     ) -> Result<Response<pb::UploadModelResponse>, Status> {
         let caller = caller(&request)?;
         let (header, files, spools) = self.receive(request.into_inner()).await?;
-        let summary = self.inspector.inspect(&files, &spools).await?;
+        let summary = match self.inspector.inspect(&files, &spools).await {
+            Ok(summary) => summary,
+            Err(error) => {
+                let refusals = if header.list_refusals { refusals(&error) } else { None };
+                let refusals = refusals.ok_or(error)?;
+                return Ok(Response::new(pb::UploadModelResponse { refusals, ..Default::default() }));
+            }
+        };
         let (model, existed) = self.register(caller.owner, header, &files, &spools, &summary).await?;
-        Ok(Response::new(pb::UploadModelResponse { model: Some(to_proto(model, true)), existed }))
+        let model = Some(to_proto(model, true));
+        Ok(Response::new(pb::UploadModelResponse { model, existed, refusals: Vec::new() }))
     }
 
     async fn get(&self, request: Request<pb::GetModelRequest>) -> Result<Response<pb::Model>, Status> {

@@ -46,7 +46,7 @@ def until(what, seconds, so, alive=()):
     while not so():
         for process in alive:
             if process.poll() is not None:
-                sys.exit(f"{' '.join(process.args)} ended with {process.returncode} before {what}")
+                sys.exit(f"{' '.join(map(str, process.args))} ended with {process.returncode} before {what}")
         if time.monotonic() > end:
             sys.exit(f"not within {seconds} s: {what}")
         time.sleep(0.2)

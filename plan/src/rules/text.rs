@@ -1,6 +1,6 @@
 //! Rules as TOML: the part of a plan's text that is read back.
 //!
-//! Codebooks are words: name, bits, and the objective where the codebook has several, as in `two-term 4` or
+//! Codebooks are words: name, bits, and the objective where the codebook has several, as in `two-term 4 l2` or
 //! `sign-split 2 angle`.
 
 use serde::de::IgnoredAny;

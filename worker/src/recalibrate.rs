@@ -9,10 +9,10 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::WorkerError;
 use crate::export::{Exporter, Naming};
-use crate::net::convolve;
 use crate::observer::{Control, Observer, Phase, Progress};
-use crate::simulate;
 use crate::state::State;
+use crate::unit::conv::convolve;
+use crate::unit::{self, Site};
 use dyadic_plan::{Plan, Unit, UnitOp};
 
 /// Memory that the largest tensor of all calibration images may take, bytes.
@@ -46,11 +46,11 @@ pub fn build(
     for (at, unit) in plan.units.iter().enumerate() {
         measure(state, unit, &values)?;
         let node = Exporter::new(plan, state, naming).node(unit)?;
-        let constants = simulate::constants(&model, &node, Device::Cpu);
+        let exact = unit::exact(&Site { model: &model, node: &node, device: Device::Cpu });
         for values in &mut values {
             let y = {
                 let inputs: Vec<&Tensor> = unit.inputs.iter().filter_map(|&i| values[i].as_ref()).collect();
-                simulate::apply(&node, &constants, &inputs)
+                exact.run(&inputs)
             };
             values[unit.output] = Some(y);
             crate::net::release(values, unit, at, &last_use, plan.output);

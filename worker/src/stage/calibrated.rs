@@ -1,0 +1,82 @@
+//! The first stage: the float network measured, and the state that training starts from.
+
+use dyadic_store::blob::Digest;
+use tch::Kind;
+
+use super::{BATCH, Setup, key, report};
+use crate::calibrate::Calibration;
+use crate::checkpoint::Checkpoint;
+use crate::error::WorkerError;
+use crate::net::{FloatNet, Place, correct};
+use crate::observer::{Observer, Phase};
+use crate::state::State;
+
+/// Calibration sees this many training images.
+const IMAGES: usize = 10_000;
+
+/// The float network's accuracy and a state that computes what it computes.
+#[derive(Debug, Clone)]
+pub struct Calibrated {
+    /// Over network, images, normalization and activation widths; codebooks do not matter.
+    pub key: Digest,
+    /// Normalizations that change nothing, activation steps; or a checkpoint's state, part of the way.
+    pub state: State,
+    /// Top-1 of the float network on the evaluation images.
+    pub float_accuracy: f64,
+}
+
+impl Calibrated {
+    /// Measures and calibrates, or takes the state of the request's checkpoint.
+    ///
+    /// # Errors
+    /// [`WorkerError::Checkpoint`], [`WorkerError::Stopped`] and what calibration finds.
+    pub fn new(setup: &Setup, observer: &mut dyn Observer) -> Result<Self, WorkerError> {
+        let (request, spec) = (setup.request, setup.spec());
+        let key = key(
+            "calibrated",
+            &(
+                (&request.model_sha256, &request.dataset_sha256, &setup.origin.arithmetic),
+                (&spec.normalization, spec.activation_bits, spec.seed, spec.eval_limit, spec.ema.is_some()),
+            ),
+        )?;
+        let resumed = match request.resume {
+            Some(bytes) => Some(Checkpoint::from_bytes(bytes, &setup.plan, &setup.origin)?),
+            None => None,
+        };
+        if let Some(Checkpoint { state, float_accuracy: Some(float_accuracy), .. }) = resumed {
+            observer.log(&format!("resuming at step {}", state.step));
+            return Ok(Calibrated { key, state, float_accuracy });
+        }
+        let float_accuracy = measure_float(setup, observer)?;
+        observer.metric("float/accuracy", 0, float_accuracy);
+        observer.log(&format!("float network: {:.2} %", 100.0 * float_accuracy));
+        Ok(Calibrated { key, state: calibrate(setup, observer)?, float_accuracy })
+    }
+}
+
+fn measure_float(setup: &Setup, observer: &mut dyn Observer) -> Result<f64, WorkerError> {
+    let place = Place { kind: Kind::Float, ..setup.place };
+    let net = FloatNet::new(&setup.plan, place);
+    let (count, mut hits) = (setup.eval_count(), 0);
+    for start in (0..count).step_by(BATCH) {
+        let indices: Vec<usize> = (start..(start + BATCH).min(count)).collect();
+        let (images, labels) = setup.coder.real_batch(setup.request.test, &indices, place);
+        hits += correct(&tch::no_grad(|| net.logits(&setup.plan, &images)), &labels);
+        report(observer, Phase::Calibrate, start + indices.len(), count)?;
+    }
+    Ok(hits as f64 / count.max(1) as f64)
+}
+
+fn calibrate(setup: &Setup, observer: &mut dyn Observer) -> Result<State, WorkerError> {
+    let place = Place { kind: Kind::Float, ..setup.place };
+    let mut calibration = Calibration::new(&setup.plan, place);
+    let train = setup.request.train;
+    let count = train.len().min(IMAGES);
+    let order = setup.order();
+    for start in (0..count).step_by(BATCH) {
+        let indices: Vec<usize> = (start..(start + BATCH).min(count)).map(|i| order.index(i)).collect();
+        calibration.add(&setup.coder.real_batch(train, &indices, place).0);
+        report(observer, Phase::Calibrate, start + indices.len(), count)?;
+    }
+    calibration.finish(setup.coder.step, setup.spec().ema.is_some())
+}

@@ -6,7 +6,7 @@
 //! same bytes. The format is written down in `docs/artifact-format.md`.
 
 mod canonical;
-mod container;
+pub(crate) mod container;
 mod document;
 mod nodes;
 mod provenance;

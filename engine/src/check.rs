@@ -3,8 +3,6 @@
 //!
 //! A model that passes computes the same integers everywhere; no executor panics on it or reads out of bounds.
 
-mod arithmetic;
-mod operation;
 mod structure;
 #[cfg(test)]
 mod tests;
@@ -13,7 +11,7 @@ use std::convert::Infallible;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::model::{Model, Shape};
+use crate::model::{Model, Node, Shape, Tensor};
 
 /// Most tensors, and most nodes, in a model.
 pub const MAX_TENSORS: usize = 16_384;
@@ -209,9 +207,9 @@ impl Model {
         structure::check(self)?;
         let mut macs = 0u64;
         for node in &self.nodes {
-            let cost = operation::check(self, node)
+            let work = check_node(self, node)
                 .map_err(|problem| ModelError { place: Place::Node(node.name.clone()), problem })?;
-            macs = macs.saturating_add(cost);
+            macs = macs.saturating_add(work);
         }
         if macs > MAX_MACS {
             let problem = Problem::Range {
@@ -226,16 +224,40 @@ impl Model {
     }
 }
 
+/// Checks one node, whose ids exist, and returns its work.
+fn check_node(model: &Model, node: &Node) -> Result<u64, Problem> {
+    let (operation, site) = (node.op.operation(), model.site(node));
+    if !operation.operands().contains(&site.inputs.len()) {
+        return Err(Problem::Rule("the wrong number of inputs for this operation"));
+    }
+    operation.check(&site)?;
+    Ok(operation.work(&site))
+}
+
 /// `Ok` where `value` lies in `min ..= max`.
-fn in_range(what: &'static str, value: i64, min: i64, max: i64) -> Result<(), Problem> {
+pub(crate) fn in_range(what: &'static str, value: i64, min: i64, max: i64) -> Result<(), Problem> {
     if (min..=max).contains(&value) { Ok(()) } else { Err(Problem::Range { what, value, min, max }) }
 }
 
 /// `Ok` where a list has the needed length.
-fn count(what: &'static str, actual: usize, expected: u64) -> Result<(), Problem> {
+pub(crate) fn count(what: &'static str, actual: usize, expected: u64) -> Result<(), Problem> {
     if actual as u64 == expected {
         Ok(())
     } else {
         Err(Problem::Count { what, expected, actual: actual as u64 })
+    }
+}
+
+/// `Ok` where a shape is the needed one.
+pub(crate) fn same_shape(what: &'static str, actual: Shape, expected: Shape) -> Result<(), Problem> {
+    if actual == expected { Ok(()) } else { Err(Problem::ShapeMismatch { what, expected, actual }) }
+}
+
+/// `Ok` where two tensors share format and step.
+pub(crate) fn same_codes(x: &Tensor, output: &Tensor) -> Result<(), Problem> {
+    if x.format == output.format && x.step == output.step {
+        Ok(())
+    } else {
+        Err(Problem::Rule("input and output must share format and step"))
     }
 }

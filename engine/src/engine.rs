@@ -3,6 +3,7 @@
 //! An [`Engine`] is immutable and shared between threads; each thread that runs samples brings its own [`Scratch`], and
 //! may bring a [`Pool`] of threads to share each sample with. After the first run with a scratch nothing is allocated.
 
+pub(crate) mod action;
 mod arena;
 mod batch;
 mod options;

@@ -22,10 +22,12 @@
 pub mod artifact;
 pub mod certificate;
 pub mod check;
+pub mod cost;
 pub mod digits;
 pub mod engine;
 mod kernels;
 pub mod model;
+pub mod operation;
 pub mod quantize;
 pub mod reference;
 pub mod summary;

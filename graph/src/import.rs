@@ -8,19 +8,18 @@ mod attributes;
 mod constant;
 mod error;
 mod lower;
+mod operator;
 mod structure;
 
 use std::collections::BTreeMap;
 
 use prost::Message;
 
-pub use error::{ErrorKind, ImportError, Unsupported};
+pub use error::{ErrorKind, Group, ImportError, Unsupported};
+pub use operator::{Attribute, OPERATORS, OPSETS, Operator, Version};
 
-use crate::network::Network;
+use crate::network::{Layer, Network};
 use crate::onnx::{self, ModelProto};
-
-/// The oldest and newest version of ONNX's operator set that the nodes are read in.
-pub const OPSETS: std::ops::RangeInclusive<i64> = 13..=20;
 
 /// Most nodes in a graph.
 pub const MAX_NODES: u64 = 100_000;
@@ -70,10 +69,19 @@ pub fn import(bundle: &Bundle<'_>) -> Result<Network, ImportError> {
     network.fold_constants();
     network.prune();
     network.check().map_err(ImportError::Graph)?;
-    if let Some(layer) = network.layers.iter().find(|layer| !layer.op.is_finite()) {
-        return Err(ImportError::Graph(format!("layer `{}` has weights that overflow", layer.name)));
+    let overflow = |layer: &&Layer| !layer.op.is_finite();
+    let overflowing: Vec<Unsupported> = network.layers.iter().filter(overflow).map(overflowed).collect();
+    if overflowing.is_empty() { Ok(network) } else { Err(ImportError::Unsupported(overflowing)) }
+}
+
+/// A layer whose weights are finite in the file, but not once its factors are multiplied in.
+fn overflowed(layer: &Layer) -> Unsupported {
+    Unsupported {
+        node: Some(layer.name.clone()),
+        op: layer.op.name().to_owned(),
+        domain: String::new(),
+        reason: "its weights overflow".to_owned(),
     }
-    Ok(network)
 }
 
 /// [`import`] for files that are at hand one by one.

@@ -9,5 +9,5 @@ pub mod network;
 pub mod onnx;
 
 pub use evaluate::{EvaluateError, evaluate, evaluate_all};
-pub use import::{Bundle, ErrorKind, ImportError, Unsupported, import, import_bytes};
+pub use import::{Bundle, ErrorKind, Group, ImportError, Unsupported, import, import_bytes};
 pub use network::{BatchNorm, Conv, Layer, Linear, Network, Op, Tensor, Value, ValueId, Window};

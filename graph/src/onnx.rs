@@ -154,6 +154,22 @@ pub struct TensorProto {
     pub data_location: Option<i32>,
 }
 
+/// A sparse constant; only its name, that of its values, is read.
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub struct SparseTensorProto {
+    /// What is not zero.
+    #[prost(message, optional, tag = "1")]
+    pub values: Option<NameProto>,
+}
+
+/// A tensor of which only the name matters.
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub struct NameProto {
+    /// The name.
+    #[prost(string, optional, tag = "8")]
+    pub name: Option<String>,
+}
+
 /// A key and its value.
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
 pub struct StringStringEntryProto {

@@ -49,13 +49,13 @@ element_type!(u32, U32);
 
 /// Gathers lists by name; what is appended under one name follows one another.
 #[derive(Default)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     lists: HashMap<&'static str, (Dtype, Vec<u8>)>,
 }
 
 impl Writer {
     /// Appends to the list of that name. A list has one element type.
-    pub(super) fn put<T: ElementType>(&mut self, name: &'static str, values: impl IntoIterator<Item = T>) {
+    pub(crate) fn put<T: ElementType>(&mut self, name: &'static str, values: impl IntoIterator<Item = T>) {
         let (dtype, bytes) = self.lists.entry(name).or_insert_with(|| (T::DTYPE, Vec::new()));
         debug_assert_eq!(*dtype, T::DTYPE);
         for value in values {
@@ -64,7 +64,7 @@ impl Writer {
     }
 
     /// The file. Empty lists are left out.
-    pub(super) fn finish(self, text: &str) -> Result<Vec<u8>, ArtifactError> {
+    pub(crate) fn finish(self, text: &str) -> Result<Vec<u8>, ArtifactError> {
         let container = |error: safetensors::SafeTensorError| ArtifactError::Container(error.to_string());
         let mut views = Vec::new();
         for (name, (dtype, bytes)) in self.lists.iter().filter(|(_, (_, bytes))| !bytes.is_empty()) {
@@ -77,7 +77,7 @@ impl Writer {
 }
 
 /// Hands lists out front to back.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     bytes: &'a Arc<Vec<u8>>,
     /// Where in the bytes the rest of each list lies.
     lists: HashMap<String, (Dtype, Range<usize>)>,
@@ -85,7 +85,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Opens a file: the text of the metadata key, and the lists.
-    pub(super) fn open(bytes: &'a Arc<Vec<u8>>) -> Result<(String, Self), ArtifactError> {
+    pub(crate) fn open(bytes: &'a Arc<Vec<u8>>) -> Result<(String, Self), ArtifactError> {
         let length = bytes.first_chunk().map(|head| u64::from_le_bytes(*head));
         if length.is_some_and(|length| length > HEADER_LIMIT) {
             return Err(ArtifactError::Container(format!("the header is longer than {HEADER_LIMIT} bytes")));
@@ -127,7 +127,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `count` elements of a list.
-    pub(super) fn take<T: ElementType>(
+    pub(crate) fn take<T: ElementType>(
         &mut self,
         tensor: &'static str,
         count: u64,
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `count` codes of a list, which stay where they are.
-    pub(super) fn take_codes(
+    pub(crate) fn take_codes(
         &mut self,
         tensor: &'static str,
         packing: Packing,
@@ -150,7 +150,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Refuses lists that were not read to their end.
-    pub(super) fn finish(self) -> Result<(), ArtifactError> {
+    pub(crate) fn finish(self) -> Result<(), ArtifactError> {
         match self.lists.iter().filter(|(_, (_, rest))| !rest.is_empty()).map(|(name, _)| name).min() {
             None => Ok(()),
             Some(name) => {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{MAX_DIM, MAX_TENSOR_CODES, MAX_TENSORS, ModelError, Place, Problem, count, in_range};
-use crate::model::{Epilogue, Format, Model, Node, Normalization, Op, Step, Tensor, TensorId};
+use crate::model::{Format, Model, Node, Normalization, Step, Tensor, TensorId};
 
 pub(super) fn check(model: &Model) -> Result<(), ModelError> {
     let at_model = |problem| ModelError { place: Place::Model, problem };
@@ -96,27 +96,22 @@ fn check_node_order<'m>(
     if !names.insert(&node.name) {
         return Err(Problem::DuplicateName);
     }
+    let operation = node.op.operation();
     for (operand, &id) in node.inputs.iter().enumerate() {
         let tensor = lookup(model, id)?;
         if !written[id.0 as usize] {
             return Err(Problem::NotWritten(tensor.name.clone()));
         }
-        let sixteen = match node.op {
-            Op::Add(_) => true,
-            Op::Conv(_) => operand == 1,
-            _ => false,
-        };
         match tensor.format {
             Format::Accumulator => return Err(Problem::Rule("an accumulator is read by the output only")),
-            Format::Signed { bits: 16 } if !sixteen => {
+            Format::Signed { bits: 16 } if !operation.takes_wide(operand) => {
                 return Err(Problem::Rule("16-bit codes are operands of an addition only"));
             }
             _ => {}
         }
     }
     let output = lookup(model, node.output)?;
-    let logits = matches!(&node.op, Op::Conv(conv) if matches!(conv.epilogue, Epilogue::Logits { .. }));
-    if logits != (output.format == Format::Accumulator) {
+    if operation.writes_sums() != (output.format == Format::Accumulator) {
         return Err(Problem::Rule("logits, and they alone, are written as an accumulator"));
     }
     let slot = &mut written[node.output.0 as usize];

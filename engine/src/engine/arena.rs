@@ -8,7 +8,7 @@ use crate::model::Format;
 
 /// Element width of an arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Width {
+pub(crate) enum Width {
     /// Unsigned codes of at most 8 bits.
     Unsigned,
     /// Signed codes of at most 8 bits.
@@ -42,7 +42,7 @@ impl Width {
 
 /// A tensor's place.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(crate) struct Place {
     pub(super) width: Width,
     pub(super) offset: usize,
     pub(super) len: usize,
@@ -149,7 +149,7 @@ struct Around<'a, T> {
 
 /// Everything but the place that is being written.
 #[derive(Clone, Copy)]
-pub(super) struct Rest<'a> {
+pub(crate) struct Rest<'a> {
     bytes: Around<'a, u8>,
     words: Around<'a, i16>,
 }

@@ -5,15 +5,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::action::{Action, Rows};
 use super::arena::{Place, Scratch, Size, Width};
 use super::{EngineError, MEMORY_LIMIT};
 use crate::check::CheckedModel;
+use crate::kernels::Kernel;
 use crate::kernels::level::Level;
 use crate::kernels::part::{Cut, Threads};
-use crate::kernels::pool::{self, Geometry};
-use crate::kernels::requantize::Rule;
-use crate::kernels::{ConvLayer, Kernel, PreparedConv, WorkspaceSize, elementwise};
-use crate::model::{Add, Model, Node, Op};
+use crate::model::Model;
 
 /// Fewest weights that are worth a thread.
 const WEIGHTS_OF_THREAD: usize = 1 << 18;
@@ -29,7 +28,7 @@ pub(super) struct Plan {
     pub(super) places: Vec<Place>,
     /// Memory in all.
     pub(super) size: Size,
-    /// The vector unit for everything but convolutions.
+    /// The vector unit for the input.
     pub(super) level: Level,
 }
 
@@ -39,19 +38,7 @@ pub(super) struct Step {
     pub(super) output: Place,
     /// Rows of the output.
     pub(super) height: usize,
-    pub(super) action: Action,
-}
-
-/// What a step does.
-pub(super) enum Action {
-    Conv(Box<dyn PreparedConv>),
-    Add(Add),
-    Affine(Rule),
-    MaxPool(Geometry),
-    AvgPool(Geometry, Rule),
-    Lut(Box<[i16; 256]>),
-    /// Channels of each operand.
-    Concat(Vec<usize>),
+    pub(super) action: Box<dyn Action>,
 }
 
 impl Plan {
@@ -68,15 +55,7 @@ impl Plan {
         }
         let mut steps = Vec::with_capacity(model.nodes.len());
         for (node, action) in model.nodes.iter().zip(actions(model, kernel, threads)) {
-            let workspace = match &action {
-                Action::Conv(conv) => conv.workspace(),
-                Action::MaxPool(geometry) => WorkspaceSize {
-                    lines: pool::max_space(geometry).div_ceil(64),
-                    ..WorkspaceSize::default()
-                },
-                _ => WorkspaceSize::default(),
-            };
-            size.workspace = size.workspace.max(workspace);
+            size.workspace = size.workspace.max(action.workspace());
             let inputs = node.inputs.iter().map(|id| places[id.0 as usize]).collect();
             let height = model.tensor(node.output).shape.h as usize;
             steps.push(Step { inputs, output: places[node.output.0 as usize], height, action });
@@ -101,29 +80,18 @@ impl Step {
         if threads.count == 1 {
             return Cut::WHOLE;
         }
-        // Codes that take some microseconds.
-        let enough = match &self.action {
-            Action::Conv(conv) => return conv.cut(threads),
-            Action::Lut(_) | Action::Concat(_) => 128 * 1024,
-            Action::MaxPool(_) => 16 * 1024,
-            Action::Add(_) | Action::Affine(_) => 8 * 1024,
-            Action::AvgPool(geometry, _) => {
-                16 * 1024 / geometry.window.kernel.iter().product::<u32>().max(1) as usize
-            }
-        };
-        Cut::by_rows(self.height, threads, threads.most(self.output.len, enough))
+        self.action.cut(Rows { height: self.height, codes: self.output.len }, threads)
     }
 }
 
 /// What every node does. The largest layers are taken first, each by the next thread that is free.
-fn actions(model: &Model, kernel: &dyn Kernel, threads: usize) -> Vec<Action> {
-    let size = |node: &Node| match &node.op {
-        Op::Conv(conv) => conv.weights.codes.len(),
-        _ => 0,
-    };
-    let sizes: Vec<usize> = model.nodes.iter().map(size).collect();
+fn actions(model: &Model, kernel: &dyn Kernel, threads: usize) -> Vec<Box<dyn Action>> {
+    let sizes: Vec<usize> = model.nodes.iter().map(|node| node.op.operation().weights()).collect();
     let threads = threads.min(sizes.iter().sum::<usize>() / WEIGHTS_OF_THREAD);
-    let of_node = |node: usize| action(model, &model.nodes[node], kernel);
+    let of_node = |node: usize| {
+        let node = &model.nodes[node];
+        node.op.operation().prepare(&model.site(node), kernel)
+    };
     if threads < 2 {
         return (0..sizes.len()).map(of_node).collect();
     }
@@ -146,37 +114,6 @@ fn actions(model: &Model, kernel: &dyn Kernel, threads: usize) -> Vec<Action> {
     let mut actions = actions.into_inner().unwrap_or_else(PoisonError::into_inner);
     actions.sort_by_key(|&(node, _)| node);
     actions.into_iter().map(|(_, action)| action).collect()
-}
-
-fn action(model: &Model, node: &Node, kernel: &dyn Kernel) -> Action {
-    let output = model.tensor(node.output).shape;
-    let x = model.tensor(node.inputs[0]);
-    let geometry = |window| Geometry { window, input: x.shape, output };
-    match &node.op {
-        Op::Conv(conv) => Action::Conv(kernel.prepare(&ConvLayer {
-            conv,
-            input: x.shape,
-            signed: x.format.range().0 < 0,
-            largest_byte: if x.format.range().0 < 0 { u8::MAX } else { x.format.range().1 as u8 },
-            codes: model.tensor(node.output).format,
-            output,
-        })),
-        Op::Add(add) => Action::Add(*add),
-        Op::Affine(rule) => {
-            let rule = Rule::new(rule);
-            let to = model.tensor(node.output).format;
-            match elementwise::affine_table(kernel.level(), &rule, x.format, to) {
-                Some(table) => Action::Lut(table),
-                None => Action::Affine(rule),
-            }
-        }
-        Op::MaxPool(window) => Action::MaxPool(geometry(*window)),
-        Op::AvgPool(window, rule) => Action::AvgPool(geometry(*window), Rule::new(rule)),
-        Op::Lut(table) => Action::Lut(Box::new(elementwise::by_byte(table, x.format.range().0))),
-        Op::Concat => {
-            Action::Concat(node.inputs.iter().map(|&id| model.tensor(id).shape.c as usize).collect())
-        }
-    }
 }
 
 /// A tensor that is alive, while places are given out.

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::plan::Action;
 use super::{Engine, Pool, RunError, Scratch};
 
 /// One node's part of a run.
@@ -81,20 +80,11 @@ impl Engine {
                     let tensor = self.model.tensor(id);
                     tensor.shape.len() * tensor.format.bytes()
                 };
-                let (kernel, weight_bytes) = match &step.action {
-                    Action::Conv(conv) => (conv.method(), conv.weight_bytes()),
-                    Action::Add(_) => ("add", 0),
-                    Action::Affine(_) => ("affine", 0),
-                    Action::MaxPool(_) => ("max pool", 0),
-                    Action::AvgPool(..) => ("average pool", 0),
-                    Action::Lut(_) => ("table", 0),
-                    Action::Concat(_) => ("concat", 0),
-                };
                 StepProfile {
                     name: node.name.clone(),
-                    kernel: kernel.to_owned(),
+                    kernel: step.action.method().to_owned(),
                     time: times.get(times.len() / 2).copied().unwrap_or_default(),
-                    weight_bytes,
+                    weight_bytes: step.action.weight_bytes(),
                     code_bytes: node.inputs.iter().map(|&id| bytes(id)).sum::<usize>() + bytes(node.output),
                 }
             })

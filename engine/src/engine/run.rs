@@ -1,14 +1,12 @@
 //! Running samples: input edge, steps, output edge.
 
-use super::arena::{Arenas, Rest, Scratch};
-use super::plan::{Action, Step};
+use super::action::Operands;
+use super::arena::{Arenas, Scratch};
 use super::pool::{self, Pool};
 use super::{Engine, RunError};
 use crate::kernels::codes::{Codes, CodesMut};
 use crate::kernels::hands::Hands;
-use crate::kernels::level::Level;
-use crate::kernels::part::{Cut, Part, Threads};
-use crate::kernels::{self, Line, Workspace, elementwise};
+use crate::kernels::part::{Cut, Threads};
 use crate::model::TensorId;
 use crate::quantize::check_finite;
 use crate::reference::{Trace, softmax};
@@ -249,7 +247,7 @@ impl Engine {
         for (step, node) in self.plan.steps.iter().zip(&self.model.nodes) {
             let (out, rest) = arenas.borrow(step.output);
             hands.share(out, step.height, step.cut(threads), |part, workspace| {
-                perform(self.plan.level, step, rest, part, workspace);
+                step.action.run(&Operands::new(rest, &step.inputs), part, workspace);
             });
             seen(node.output, arenas.codes(step.output));
         }
@@ -269,42 +267,6 @@ impl Engine {
         }
         if output.softmax {
             softmax(values);
-        }
-    }
-}
-
-fn perform(level: Level, step: &Step, rest: Rest, part: Part, workspace: &mut Workspace) {
-    let operand = |index: usize| rest.codes(step.inputs[index]);
-    if let Action::Conv(conv) = &step.action {
-        let residual = step.inputs.get(1).map(|&place| rest.codes(place));
-        return conv.run(operand(0), residual, part, workspace);
-    }
-    let row = step.output.len / step.height;
-    let (rows, mut out) = part.rows();
-    let first = rows.start;
-    // Of an operand as large as the output.
-    let operand_rows = |index: usize| operand(index).slice(first * row, rows.len() * row);
-    match &step.action {
-        Action::Conv(_) => unreachable!("done above"),
-        Action::Add(rule) => elementwise::add(level, rule, operand_rows(0), operand_rows(1), &mut out),
-        Action::Affine(rule) => elementwise::affine(level, rule, operand_rows(0), &mut out),
-        Action::MaxPool(geometry) => {
-            let space = Line::bytes_mut(&mut workspace.lines);
-            kernels::pool::max(level, geometry, first, operand(0), &mut out, space);
-        }
-        Action::AvgPool(geometry, rule) => {
-            kernels::pool::average(level, geometry, rule, first, operand(0), &mut out);
-        }
-        Action::Lut(table) => elementwise::lut(level, table, operand_rows(0), &mut out),
-        Action::Concat(parts) => {
-            let channels: usize = parts.iter().sum();
-            let pixels = row / channels;
-            let mut channel = 0;
-            for (index, &part) in parts.iter().enumerate() {
-                let codes = operand(index).slice(first * pixels * part, rows.len() * pixels * part);
-                elementwise::place(codes, part, channel, channels, &mut out);
-                channel += part;
-            }
         }
     }
 }

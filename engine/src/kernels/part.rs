@@ -159,12 +159,19 @@ impl<'a> Part<'a> {
         self.output.target
     }
 
+    /// Positions of the codes of the part's rows in the output.
+    pub(crate) fn codes(&self) -> Range<usize> {
+        let Output { len, height, .. } = self.output;
+        let (rows, row) = (self.rows.of(height), len / height);
+        rows.start * row..rows.end * row
+    }
+
     /// The part's rows and their codes. The output must be cut by rows only.
     pub(crate) fn rows(self) -> (Range<usize>, CodesMut<'a>) {
         assert_eq!(self.filters.count, 1, "rows are whole where filters are not cut");
-        let Output { target, len, height, .. } = self.output;
-        let (rows, row) = (self.rows.of(height), len / height);
-        let (start, len) = (rows.start * row, rows.len() * row);
+        let Output { target, height, .. } = self.output;
+        let (rows, codes) = (self.rows.of(height), self.codes());
+        let (start, len) = (codes.start, codes.len());
         // SAFETY: the rows lie inside the output, whose borrow lasts for 'a, and they are this part's alone.
         let codes = unsafe {
             match target {

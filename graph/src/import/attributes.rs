@@ -1,5 +1,6 @@
 //! Typed access to a node's attributes.
 
+use super::operator::Operator;
 use crate::onnx::{AttributeProto, NodeProto, TensorProto, attribute_type};
 
 /// A node's attributes, found by name.
@@ -18,12 +19,15 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// Refuses attributes that the operator does not have: they would change what it means.
-    pub(super) fn only(self, op: &str) -> Result<(), String> {
-        let known = attributes_of(op).unwrap_or_default();
+    /// Refuses attributes that the operator does not have in this opset: they would change what it means.
+    pub(super) fn only(self, operator: &Operator, opset: i64) -> Result<(), String> {
         let mut names = self.0.iter().map(|attribute| attribute.name.as_deref().unwrap_or_default());
-        match names.find(|name| !known.contains(name)) {
-            Some(name) => Err(format!("{op} has no attribute `{name}`")),
+        match names.find(|name| !operator.has_attribute(opset, name)) {
+            Some(name) => Err(format!(
+                "{} has no attribute `{name}` in its version {}, which opset {opset} means",
+                operator.name,
+                operator.version(opset)
+            )),
             None => Ok(()),
         }
     }
@@ -106,45 +110,5 @@ pub(super) fn extent(name: &str, value: i64, least: i64) -> Result<usize, String
     if value < least {
         return Err(format!("attribute `{name}` holds {value}, less than {least}"));
     }
-    u32::try_from(value)
-        .map(|value| value as usize)
-        .map_err(|_| format!("attribute `{name}` holds {value}, over 2³²"))
-}
-
-/// The attributes that a supported operator has in opsets 13 to 20; `None` for an operator that is not supported.
-pub(super) fn attributes_of(op: &str) -> Option<&'static [&'static str]> {
-    Some(match op {
-        "Conv" => &["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"],
-        "AveragePool" => {
-            &["auto_pad", "ceil_mode", "count_include_pad", "dilations", "kernel_shape", "pads", "strides"]
-        }
-        "MaxPool" => {
-            &["auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"]
-        }
-        "BatchNormalization" => &["epsilon", "momentum", "training_mode"],
-        "Gemm" => &["alpha", "beta", "transA", "transB"],
-        "LeakyRelu" => &["alpha"],
-        "Softmax" | "Concat" | "Flatten" | "Gather" => &["axis"],
-        "Dropout" => &["seed"],
-        "Cast" => &["saturate", "to"],
-        "ReduceMean" | "ReduceProd" => &["axes", "keepdims", "noop_with_empty_axes"],
-        "Pad" => &["mode"],
-        "Reshape" => &["allowzero"],
-        "Transpose" => &["perm"],
-        "Shape" => &["end", "start"],
-        "ConstantOfShape" => &["value"],
-        "Constant" => &[
-            "sparse_value",
-            "value",
-            "value_float",
-            "value_floats",
-            "value_int",
-            "value_ints",
-            "value_string",
-            "value_strings",
-        ],
-        "Add" | "Clip" | "Div" | "GlobalAveragePool" | "GlobalMaxPool" | "Identity" | "MatMul" | "Max"
-        | "Min" | "Mul" | "Relu" | "Sigmoid" | "Slice" | "Squeeze" | "Sub" | "Tanh" | "Unsqueeze" => &[],
-        _ => return None,
-    })
+    usize::try_from(value).map_err(|_| format!("attribute `{name}` holds {value}"))
 }

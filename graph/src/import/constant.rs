@@ -31,12 +31,14 @@ pub(super) enum Data {
 pub(super) enum Number {
     Batch,
     Known(i64),
+    /// An extent of a value that nothing computes.
+    Unknown,
 }
 
 /// Why a constant was not read.
 pub(super) enum Fault {
     Error(ImportError),
-    /// A valid element type, but not one of ours.
+    /// A valid element type or rank, but not one of ours.
     Type(String),
 }
 
@@ -84,6 +86,10 @@ impl Constant {
 pub(super) fn read(tensor: &TensorProto, files: &BTreeMap<String, &[u8]>) -> Result<Constant, Fault> {
     let name = tensor.name.as_deref().unwrap_or("(unnamed)");
     let fault = |reason: String| Fault::Error(ImportError::Constant { tensor: name.to_owned(), reason });
+    if tensor.dims.len() > MAX_RANK {
+        let rank = tensor.dims.len();
+        return Err(Fault::Type(format!("constant `{name}` has rank {rank}, over the limit of {MAX_RANK}")));
+    }
     let shape = shape(&tensor.dims).map_err(fault)?;
     let elements = shape
         .iter()
@@ -139,9 +145,6 @@ pub(super) fn read(tensor: &TensorProto, files: &BTreeMap<String, &[u8]>) -> Res
 }
 
 fn shape(dims: &[i64]) -> Result<Vec<usize>, String> {
-    if dims.len() > MAX_RANK {
-        return Err(format!("a shape of rank {}, over the limit of {MAX_RANK}", dims.len()));
-    }
     dims.iter()
         .map(|&extent| usize::try_from(extent).map_err(|_| format!("a shape with extent {extent}")))
         .collect()

@@ -2,13 +2,17 @@
 //!
 //! Every value of the file becomes a [`Slot`]: a constant, or a view of a network value. Reshapes only change the view;
 //! shape arithmetic is done on constants in which the batch size is a symbol. What cannot be represented is written down,
-//! and lowering goes on behind it, so that one error names all of it.
+//! and lowering goes on behind it, so that one error names all of it. Behind it nothing is called malformed: shapes are
+//! inferred there, and a network that is refused already can wait for the rest.
 
 mod arithmetic;
+mod beyond;
 mod boundary;
 mod call;
 mod constants;
 mod convolution;
+mod extents;
+mod layers;
 mod linear;
 mod pool;
 mod reshape;
@@ -17,13 +21,15 @@ mod unary;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use super::attributes::{Attributes, attributes_of};
+use super::attributes::Attributes;
 use super::constant::{self, Constant, Fault, MAX_RANK};
 use super::error::{ImportError, Unsupported};
+use super::operator::Operator;
 use super::structure::{Structure, fault, label};
 use super::{Bundle, MAX_VALUE_ELEMENTS};
-use crate::network::{Layer, Network, Op, Value, ValueId};
+use crate::network::{Network, ValueId};
 use crate::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
+use beyond::{Beyond, judged};
 use call::{Call, axis_of, known};
 
 /// Constants and weights may take this many bytes a byte of the bundle, and [`MEMORY_ALLOWANCE`].
@@ -35,8 +41,8 @@ const MEMORY_ALLOWANCE: u64 = 16 << 20;
 enum Slot<'a> {
     Constant(Rc<Constant>),
     View(View<'a>),
-    /// The result of a node that is not supported.
-    Unknown,
+    /// What nothing computes: the result of a node that is not supported, or of one behind it.
+    Beyond(Beyond),
 }
 
 /// A network value, seen with another shape or with zeros around it.
@@ -54,6 +60,8 @@ struct View<'a> {
 /// Why a node was not lowered.
 enum Refusal {
     Unsupported(String),
+    /// It reads what nothing computes; there is nothing to say against the node itself.
+    Behind,
     Malformed(String),
     Error(ImportError),
 }
@@ -73,8 +81,12 @@ struct Lowering<'a> {
     graph: &'a GraphProto,
     structure: &'a Structure<'a>,
     bundle: &'a Bundle<'a>,
+    /// The version of ONNX's operator set.
+    opset: i64,
     /// The batch size where the file fixes it.
     batch: Option<i64>,
+    /// The batch axis's name where the file gives it one.
+    batch_name: Option<&'a str>,
     slots: HashMap<&'a str, Slot<'a>>,
     network: Network,
     /// Which layer, by index, writes a value.
@@ -87,6 +99,8 @@ struct Lowering<'a> {
     /// How often a layer name was found taken.
     taken: HashMap<String, u64>,
     unsupported: Vec<Unsupported>,
+    /// Names of values that a node wrote which is not supported, or one behind it.
+    beyond: HashSet<&'a str>,
     memory: u64,
     memory_limit: u64,
 }
@@ -103,7 +117,9 @@ pub(super) fn lower<'a>(
         graph,
         structure,
         bundle,
+        opset: 0,
         batch: None,
+        batch_name: None,
         slots: HashMap::new(),
         network: Network {
             name: graph.name.clone().unwrap_or_default(),
@@ -118,6 +134,7 @@ pub(super) fn lower<'a>(
         layer_names: HashSet::new(),
         taken: HashMap::new(),
         unsupported: Vec::new(),
+        beyond: HashSet::new(),
         memory: 0,
         memory_limit: bundle_bytes.saturating_mul(MEMORY_FACTOR).saturating_add(MEMORY_ALLOWANCE),
     };
@@ -131,7 +148,7 @@ pub(super) fn lower<'a>(
     }
     // What the nodes' operands and attributes mean is not known; which operators there are is.
     for &node in &structure.nodes {
-        if !is_supported(node) {
+        if Operator::of(node).is_none() {
             lowering.refuse_node(node, UNKNOWN_OPERATOR.to_owned());
         }
     }
@@ -154,21 +171,51 @@ impl<'a> Lowering<'a> {
     }
 
     fn node(&mut self, node: &'a NodeProto) -> Result<(), ImportError> {
-        let results = match self.call(node) {
+        let behind = node.input.iter().any(|name| self.beyond.contains(name.as_str()));
+        let attributes = Attributes::of(node).map_err(|reason| fault(node, reason))?;
+        let op = node.op_type.as_deref().unwrap_or_default();
+        let mut call = Call { node, op, attributes, operands: Vec::with_capacity(node.input.len()) };
+        let verdict = match self.operands(&mut call, behind) {
+            Ok(()) => self.call(&call),
+            Err(refusal) => Err(refusal),
+        };
+        let mut results = match verdict {
             Ok(slot) => vec![slot],
+            // Whatever contradicts a shape that was inferred: the network is refused already.
+            Err(Refusal::Malformed(_)) if behind => Vec::new(),
+            Err(Refusal::Error(ImportError::TooLarge { .. }))
+                if behind && self.memory <= self.memory_limit =>
+            {
+                Vec::new()
+            }
             Err(Refusal::Malformed(reason)) => return Err(fault(node, reason)),
             Err(Refusal::Error(error)) => return Err(error),
+            Err(Refusal::Behind) => Vec::new(),
             Err(Refusal::Unsupported(reason)) => {
-                // Nodes behind an unsupported one have nothing to add unless they are unsupported on their own.
-                if !reason.is_empty() {
-                    self.refuse_node(node, reason);
-                }
-                node.output.iter().map(|name| self.declared(name)).collect()
+                self.refuse_node(node, reason);
+                Vec::new()
             }
         };
-        for (name, slot) in node.output.iter().zip(results) {
+        let computed = results.len();
+        let read = |name: &&String| self.structure.readers.contains_key(name.as_str());
+        if let Some(name) = node.output.iter().skip(1).find(read).filter(|_| computed > 0) {
+            self.refuse_node(node, format!("its second output `{name}` is read"));
+        }
+        if computed < node.output.len() {
+            results.extend(self.results_beyond(&call).into_iter().skip(computed));
+        }
+        for (index, (name, slot)) in node.output.iter().zip(results).enumerate() {
+            if behind || index >= computed {
+                self.beyond.insert(name);
+            }
             self.slots.insert(name, slot);
         }
+        self.let_go(node);
+        Ok(())
+    }
+
+    /// Constants that nobody will read again.
+    fn let_go(&mut self, node: &'a NodeProto) {
         for name in node.input.iter().map(String::as_str) {
             if let Some(readers) = self.readers.get_mut(name) {
                 *readers = readers.saturating_sub(1);
@@ -177,34 +224,43 @@ impl<'a> Lowering<'a> {
                 }
             }
         }
-        Ok(())
     }
 
-    fn call(&mut self, node: &'a NodeProto) -> Result<Slot<'a>, Refusal> {
-        let op = node.op_type.as_deref().unwrap_or_default();
-        let attributes = Attributes::of(node)?;
-        if attributes.have_graph() {
+    /// Fills in a call's operands. A constant that is not read has still a shape; the first reason why is the error.
+    fn operands(&mut self, call: &mut Call<'a>, behind: bool) -> Result<(), Refusal> {
+        let supported = call.operator().is_some();
+        let mut reason = None;
+        for name in &call.node.input {
+            let slot = match if name.is_empty() { Ok(None) } else { self.slot(name).map(Some) } {
+                Ok(slot) => slot,
+                Err(Refusal::Unsupported(why)) => {
+                    reason = reason.or(Some(why));
+                    Some(Slot::Beyond(self.unread(name)))
+                }
+                Err(_) if !supported || behind && self.memory <= self.memory_limit => {
+                    Some(Slot::Beyond(self.unread(name)))
+                }
+                Err(refusal) => return Err(refusal),
+            };
+            call.operands.push(slot);
+        }
+        match reason {
+            Some(reason) if supported => unsupported(reason),
+            _ => Ok(()),
+        }
+    }
+
+    fn call(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
+        if call.attributes.have_graph() {
             return unsupported("control flow");
         }
-        if !is_supported(node) {
-            return unsupported(UNKNOWN_OPERATOR);
+        let Some(operator) = call.operator() else { return unsupported(UNKNOWN_OPERATOR) };
+        call.attributes.only(operator, self.opset)?;
+        let beyond = |slot: &Slot<'_>| matches!(slot, Slot::Beyond(_));
+        if call.op != "Shape" && call.operands.iter().flatten().any(beyond) {
+            return Err(judged(call));
         }
-        attributes.only(op)?;
-        let mut operands = Vec::with_capacity(node.input.len());
-        for name in &node.input {
-            operands.push(if name.is_empty() { None } else { Some(self.slot(name)?) });
-        }
-        if operands.iter().flatten().any(|slot| matches!(slot, Slot::Unknown)) {
-            return unsupported("");
-        }
-        let call = Call { node, op, attributes, operands };
-        let slot = self.dispatch(&call)?;
-        let first_extra =
-            node.output.iter().skip(1).find(|name| self.structure.readers.contains_key(name.as_str()));
-        if let Some(name) = first_extra {
-            return unsupported(format!("its second output `{name}` is read"));
-        }
-        Ok(slot)
+        self.dispatch(call)
     }
 
     fn dispatch(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
@@ -237,7 +293,7 @@ impl<'a> Lowering<'a> {
         if let Some(slot) = self.slots.get(name) {
             return Ok(slot.clone());
         }
-        let Some(tensor) = self.structure.initializers.get(name) else { return Ok(Slot::Unknown) };
+        let Some(tensor) = self.structure.initializers.get(name) else { return Err(Refusal::Behind) };
         let slot = self.decode(tensor)?;
         self.slots.insert(name, slot.clone());
         Ok(slot)
@@ -275,115 +331,15 @@ impl<'a> Lowering<'a> {
         }))
     }
 
-    /// What stands for the result of an unsupported node: the shape that the file declares for it, if it does.
-    fn declared(&mut self, name: &'a str) -> Slot<'a> {
-        let info = self.structure.declared.get(name);
-        let shape = info.and_then(|info| info.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref());
-        let extents: Option<Vec<usize>> = shape.and_then(|shape| {
-            shape
-                .dim
-                .get(1..)?
-                .iter()
-                .map(|dim| usize::try_from(dim.dim_value?).ok().filter(|&e| e > 0))
-                .collect()
-        });
-        match extents {
-            Some(shape) if check_size(name, &shape).is_ok() => {
-                let value = self.value(name, shape.clone());
-                Slot::View(View { value, shape, padding: [0; 4], origin: (name, name) })
-            }
-            _ => Slot::Unknown,
-        }
-    }
-
-    fn value(&mut self, name: &str, shape: Vec<usize>) -> ValueId {
-        self.network.values.push(Value { name: name.to_owned(), shape });
-        ValueId(self.network.values.len() - 1)
-    }
-
-    /// Appends a layer named after the node, and views its output.
-    fn layer(&mut self, call: &Call<'a>, op: Op, inputs: Vec<ValueId>) -> Result<Slot<'a>, Refusal> {
-        let output = call.node.output.first().map_or("", String::as_str);
-        let value = self.push(label(call.node), output, op, inputs)?;
-        let shape = self.network.shape(value).to_vec();
-        Ok(Slot::View(View { value, shape, padding: [0; 4], origin: (label(call.node), output) }))
-    }
-
-    fn push(&mut self, name: &str, output: &str, op: Op, inputs: Vec<ValueId>) -> Result<ValueId, Refusal> {
-        let shapes: Vec<&[usize]> = inputs.iter().map(|input| self.network.shape(*input)).collect();
-        let shape = op.output_shape(&shapes)?;
-        check_size(output, &shape).map_err(Refusal::Error)?;
-        let value = self.value(output, shape);
-        let name = self.unique(name);
-        self.writers.insert(value, self.network.layers.len());
-        self.network.layers.push(Layer { name, op, inputs, output: value });
-        Ok(value)
-    }
-
-    fn unique(&mut self, name: &str) -> String {
-        let mut unique = name.to_owned();
-        while !self.layer_names.insert(unique.clone()) {
-            let count = self.taken.entry(name.to_owned()).or_insert(1);
-            *count += 1;
-            unique = format!("{name}_{count}");
-        }
-        unique
-    }
-
-    /// The value that a view with exactly this shape reads; a flat view of an image becomes a layer.
-    fn settled(&mut self, view: &View<'a>) -> Result<ValueId, Refusal> {
-        if view.padding != [0; 4] {
-            return unsupported("it reads padding, which only a convolution or pool can take up");
-        }
-        let actual = self.network.shape(view.value);
-        if actual == view.shape {
-            return Ok(view.value);
-        }
-        if view.value != self.network.input && !self.writers.contains_key(&view.value) {
-            // What an unsupported node would have written: any shape will do to judge the nodes behind it.
-            let shape = view.shape.clone();
-            return Ok(self.value(view.origin.1, shape));
-        }
-        if view.shape.len() != 1 {
-            return unsupported(format!("it reads a value of shape {actual:?} as {:?}", view.shape));
-        }
-        if let Some(flat) = self.flat.get(&view.value) {
-            return Ok(*flat);
-        }
-        let (node, output) = view.origin;
-        let flat = self.push(node, output, Op::Flatten, vec![view.value])?;
-        self.flat.insert(view.value, flat);
-        Ok(flat)
-    }
-
     fn finish(mut self) -> Result<Network, ImportError> {
         let name = self.graph.output.first().and_then(|output| output.name.as_deref()).unwrap_or_default();
-        let slot = match self.slot(name) {
-            Ok(slot) => slot,
-            Err(Refusal::Error(error)) => return Err(error),
-            Err(Refusal::Malformed(reason)) => return Err(ImportError::Graph(reason)),
-            Err(Refusal::Unsupported(reason)) => {
-                self.refuse_model(reason);
-                Slot::Unknown
-            }
-        };
         if self.unsupported.is_empty() {
-            match slot {
-                Slot::View(view) => match self.settled(&view) {
-                    Ok(value) if value == self.network.input => {
-                        self.refuse_model(format!(
-                            "the output `{name}` is the input: there is nothing to run"
-                        ));
-                    }
-                    Ok(value) => self.network.output = value,
-                    Err(Refusal::Error(error)) => return Err(error),
-                    Err(Refusal::Malformed(reason) | Refusal::Unsupported(reason)) => {
-                        self.refuse_model(format!("the output `{name}`: {reason}"));
-                    }
-                },
-                Slot::Constant(_) | Slot::Unknown => {
-                    self.refuse_model(format!("the output `{name}` is a constant"));
-                }
+            match self.output(name) {
+                Ok(value) => self.network.output = value,
+                Err(Refusal::Error(error)) => return Err(error),
+                Err(Refusal::Malformed(reason)) => return Err(ImportError::Graph(reason)),
+                Err(Refusal::Unsupported(reason)) => self.refuse_model(reason),
+                Err(Refusal::Behind) => self.refuse_model(format!("the output `{name}` is not computed")),
             }
         }
         if !self.unsupported.is_empty() {
@@ -394,6 +350,21 @@ impl<'a> Lowering<'a> {
             name.clone_into(&mut value.name);
         }
         Ok(self.network)
+    }
+
+    fn output(&mut self, name: &'a str) -> Result<ValueId, Refusal> {
+        let Slot::View(view) = self.slot(name)? else {
+            return unsupported(format!("the output `{name}` is a constant"));
+        };
+        match self.settled(&view) {
+            Ok(value) if value == self.network.input => {
+                unsupported(format!("the output `{name}` is the input: there is nothing to run"))
+            }
+            Err(Refusal::Malformed(reason) | Refusal::Unsupported(reason)) => {
+                unsupported(format!("the output `{name}`: {reason}"))
+            }
+            other => other,
+        }
     }
 }
 
@@ -411,8 +382,5 @@ fn check_size(name: &str, shape: &[usize]) -> Result<(), ImportError> {
 
 const UNKNOWN_OPERATOR: &str = "this operator is not supported";
 
-/// Whether [`Lowering::dispatch`] knows the operator.
-fn is_supported(node: &NodeProto) -> bool {
-    let domain = node.domain.as_deref().unwrap_or_default();
-    matches!(domain, "" | "ai.onnx") && attributes_of(node.op_type.as_deref().unwrap_or_default()).is_some()
-}
+/// Why arithmetic with two values is refused, except for sums.
+const TWO_VALUES: &str = "two operands that both flow through the network";

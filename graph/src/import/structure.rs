@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use prost::Message;
+
 use super::error::ImportError;
-use crate::onnx::{GraphProto, NodeProto, TensorProto, ValueInfoProto};
+use crate::onnx::{GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto};
 
 /// What is known of a graph once its names are resolved.
 pub(super) struct Structure<'a> {
@@ -49,8 +51,13 @@ impl<'a> Structure<'a> {
         let inputs = inputs(graph, &initializers)?;
         let writers = writers(graph, &initializers, &inputs)?;
         let given: HashSet<&str> = inputs.iter().filter_map(|input| input.name.as_deref()).collect();
+        let sparse: HashSet<String> =
+            graph.sparse_initializer.iter().filter_map(|bytes| sparse(bytes)).collect();
         let known = |name: &str| {
-            writers.contains_key(name) || initializers.contains_key(name) || given.contains(name)
+            writers.contains_key(name)
+                || initializers.contains_key(name)
+                || given.contains(name)
+                || sparse.contains(name)
         };
         for node in &graph.node {
             if let Some(name) = node.input.iter().find(|name| !name.is_empty() && !known(name)) {
@@ -76,6 +83,11 @@ impl<'a> Structure<'a> {
         }
         Ok(Self { nodes, initializers, inputs, declared, readers })
     }
+}
+
+/// The name of a sparse constant.
+fn sparse(bytes: &[u8]) -> Option<String> {
+    SparseTensorProto::decode(bytes).ok()?.values?.name
 }
 
 fn inputs<'a>(

@@ -43,7 +43,7 @@ fn bytes_that_are_no_model_are_refused() {
 #[test]
 fn a_graph_that_contradicts_itself_is_refused() {
     type Break = fn(&mut GraphProto);
-    let cases: [(&str, Break, &str, &str); 14] = [
+    let cases: [(&str, Break, &str, &str); 13] = [
         (
             "dangling input",
             |g| g.node[1].input[0] = "nowhere".into(),
@@ -66,7 +66,6 @@ fn a_graph_that_contradicts_itself_is_refused() {
         ("a node that reads itself", |g| g.node[1].input[0] = "r".into(), "`relu`", "cycle"),
         ("a cycle of two", |g| g.node[1].input[0] = "f".into(), "`relu`", "cycle"),
         ("a negative extent", |g| g.input[0] = info("x", &[ANY, 1, -4, 4]), "`x`", "-4"),
-        ("a zero extent", |g| g.input[0] = info("x", &[ANY, 0, 4, 4]), "`x`", "extent of 0"),
         ("a negative output", |g| g.output[0] = info("y", &[ANY, -3]), "`y`", "-3"),
     ];
     for (case, damage, name, reason) in cases {
@@ -93,7 +92,6 @@ fn a_constant_that_contradicts_itself_is_refused() {
         ("negative", floats("conv.w", &[2, -1, 3, 3], &[1.0; 18]), "extent -1"),
         ("overflow", floats("conv.w", &[1 << 40, 1 << 40, 3, 3], &[1.0; 18]), "overflows"),
         ("overflow in bytes", ramp_of("conv.w", &[1 << 62, 1, 1, 1]), "overflows"),
-        ("rank", floats("conv.w", &[1; 9], &[1.0]), "rank 9"),
         ("no type", TensorProto { data_type: None, ..ramp("conv.w", &[2, 1, 3, 3]) }, "no element type"),
         (
             "location",
@@ -177,9 +175,7 @@ fn a_node_that_contradicts_its_operands_is_refused() {
         (single(conv().ints("strides", &[0, 1]), weights()), "`strides` holds 0"),
         (single(conv().ints("strides", &[1]), weights()), "1 numbers, not 2"),
         (single(conv().ints("dilations", &[1, -1]), weights()), "`dilations` holds -1"),
-        (single(conv().ints("dilations", &[2, 2]), weights()), "no 3×3 window fits"),
         (single(conv().ints("pads", &[0, 0, -1, 0]), weights()), "`pads` holds -1"),
-        (single(conv().ints("pads", &[i64::MAX; 4]), weights()), "over 2³²"),
         (single(conv().text("auto_pad", "SAME"), weights()), "auto_pad `SAME`"),
         (single(conv().float("strides", 1.0), weights()), "of type 1, not 7"),
         (
@@ -187,23 +183,17 @@ fn a_node_that_contradicts_its_operands_is_refused() {
             "two attributes named `pads`",
         ),
         (single(conv().int("alpha", 1), weights()), "no attribute `alpha`"),
-        (single(conv(), vec![floats("w", &[2, 1, 0, 3], &[])]), "[2, 1, 0, 3]"),
         (single(conv(), vec![ints("w", &[2, 1, 1, 1], &[1, 2])]), "integers where floats"),
         (single(node("Conv", "n", &["x"], &["y"]), vec![]), "operand 1 is missing"),
         (single(node("Conv", "n", &["", "w"], &["y"]), weights()), "operand 0 is missing"),
         (single(pool("MaxPool").ints("kernel_shape", &[5, 5]), vec![]), "two attributes"),
         (single(node("MaxPool", "n", &["x"], &["y"]), vec![]), "no kernel_shape"),
-        (
-            single(node("MaxPool", "n", &["x"], &["y"]).ints("kernel_shape", &[5, 5]), vec![]),
-            "no 5×5 window fits",
-        ),
         (single(pool("AveragePool").int("ceil_mode", 2), vec![]), "not 0 or 1"),
         (reshape(&[0, 5]), "do not fill"),
         (reshape(&[0, -1, -1]), "extent -1"),
         (reshape(&[0, -1, 7]), "do not fill"),
         (reshape(&[0, i64::MAX, i64::MAX]), "without elements"),
         (reshape(&[0, 1, 4, 4, 0]), "copies an axis"),
-        (reshape(&[]), "empty"),
     ];
     import(&normalized(&norm)).unwrap();
     norm[3] = floats("v", &[1], &[-1.0]);
@@ -214,9 +204,6 @@ fn a_node_that_contradicts_its_operands_is_refused() {
         (single(node("Concat", "n", &["x", "x"], &["y"]), vec![]), "no axis"),
         (single(node("Concat", "n", &["x", "x"], &["y"]).int("axis", 4), vec![]), "axis 4"),
         (single(node("Add", "n", &["x"], &["y"]), vec![]), "fewer than two"),
-        (single(node("Div", "n", &["x", "z"], &["y"]), vec![floats("z", &[], &[0.0])]), "division by zero"),
-        (single(node("Mul", "n", &["x", "z"], &["y"]), vec![floats("z", &[], &[f32::INFINITY])]), "inf"),
-        (single(node("Clip", "n", &["x", "z"], &["y"]), vec![floats("z", &[], &[f32::NAN])]), "NaN"),
         (
             single(node("Clip", "n", &["x", "z"], &["y"]), vec![floats("z", &[2], &[0.0; 2])]),
             "not one number",
@@ -250,7 +237,6 @@ fn a_fully_connected_layer_checks_its_shapes() {
         ),
         (flat(gemm(), vec![ramp("w", &[16, 3]), ramp("b", &[4])]), "bias of shape [4] for 3 outputs"),
         (flat(gemm(), vec![ramp("w", &[16, 3, 1]), ramp("b", &[3])]), "not of rank 2"),
-        (flat(gemm(), vec![floats("w", &[16, 0], &[]), ramp("b", &[3])]), "weights of shape [16, 0]"),
         (flat(gemm().float("alpha", 1e38), vec![ramp("w", &[16, 3]), floats("b", &[3], &[1e38; 3])]), ""),
     ] {
         match import(&model) {
@@ -260,7 +246,4 @@ fn a_fully_connected_layer_checks_its_shapes() {
             result => assert_malformed(reason, result, "`n`", reason),
         }
     }
-    let overflowing =
-        flat(gemm().float("beta", 1e38), vec![ramp("w", &[16, 3]), floats("b", &[3], &[1e38; 3])]);
-    assert_malformed("overflow", import(&overflowing), "`n`", "overflow");
 }

@@ -1,7 +1,7 @@
 //! Valid ONNX beyond what a network can hold: all of it is listed at once.
 
 use dyadic_graph::onnx::{ModelProto, OperatorSetIdProto, TensorProto, data_type};
-use dyadic_graph::{ErrorKind, ImportError, Unsupported};
+use dyadic_graph::{ErrorKind, ImportError, Op, Unsupported};
 
 use crate::builder::*;
 
@@ -80,7 +80,7 @@ fn nodes_behind_an_unsupported_one_are_judged_by_the_declared_shape() {
 
 #[test]
 fn an_opset_out_of_range_is_refused_with_the_operators_that_are_unknown() {
-    for version in [12, 21, 0, -1, i64::MAX] {
+    for version in [12, 29, 0, -1, i64::MAX] {
         let mut model = tiny();
         model.opset_import[0].version = Some(version);
         graph(&mut model).node[1].op_type = Some("Celu".to_owned());
@@ -98,7 +98,7 @@ fn an_opset_out_of_range_is_refused_with_the_operators_that_are_unknown() {
 #[test]
 fn inputs_and_outputs_other_than_one_float_tensor_are_refused() {
     type Break = fn(&mut ModelProto);
-    let cases: [(&str, Break); 10] = [
+    let cases: [(&str, Break); 12] = [
         ("2 inputs (`x`, `z`)", |m| graph(m).input.push(info("z", &[ANY, 1, 4, 4]))),
         ("2 outputs (`y`, `r`)", |m| graph(m).output.push(info("r", &[ANY, 2, 4, 4]))),
         ("0 outputs", |m| graph(m).output.clear()),
@@ -107,8 +107,14 @@ fn inputs_and_outputs_other_than_one_float_tensor_are_refused() {
         ("rank 3", |m| graph(m).input[0] = info("x", &[ANY, 4, 4])),
         ("not fixed", |m| graph(m).input[0] = info("x", &[ANY, 1, ANY, 4])),
         ("no shape", |m| graph(m).input[0] = info("x", &[])),
+        ("extent of 0", |m| graph(m).input[0] = info("x", &[ANY, 0, 4, 4])),
         ("not a tensor", |m| graph(m).input[0].r#type = None),
         ("sparse", |m| graph(m).sparse_initializer.push(Vec::new())),
+        ("sparse constants", |m| {
+            // A SparseTensorProto whose values, its field 1, have the name, their field 8, that the dense constant had.
+            graph(m).initializer.remove(0);
+            graph(m).sparse_initializer.push([&[0x0a, 8, 0x42, 6], &b"conv.w"[..]].concat());
+        }),
     ];
     for (reason, damage) in cases {
         let mut model = tiny();
@@ -179,6 +185,167 @@ fn a_node_beyond_a_network_is_refused() {
             list.iter().all(|item| item.node.as_deref() == Some("n") && !item.reason.is_empty()),
             "{case}: {list:?}"
         );
+    }
+}
+
+#[test]
+fn valid_nodes_that_no_network_can_hold_are_not_called_malformed() {
+    let conv = || node("Conv", "n", &["x", "w"], &["y"]);
+    let weights = || vec![ramp("w", &[2, 1, 3, 3])];
+    let with = |op: &str, constant: TensorProto| single(node(op, "n", &["x", "c"], &["y"]), vec![constant]);
+    let flat = |constants| {
+        let gemm = node("Gemm", "n", &["h", "w", "b"], &["y"]).float("beta", 1e38);
+        model(vec![node("Flatten", "f", &["x"], &["h"]), gemm], constants)
+    };
+    let squeezed = model(
+        vec![
+            node("ReduceMean", "m", &["x"], &["h"]).ints("axes", &[1, 2, 3]).int("keepdims", 0),
+            node("Add", "n", &["h", "c"], &["y"]),
+        ],
+        vec![floats("c", &[1], &[1.0])],
+    );
+    for (reason, model) in [
+        ("no 3×3 window fits", single(conv().ints("dilations", &[2, 2]), weights())),
+        ("over 4096", single(conv().ints("pads", &[i64::MAX; 4]), weights())),
+        ("no elements", single(conv(), vec![floats("w", &[2, 1, 0, 3], &[])])),
+        ("rank 9", single(conv(), vec![floats("w", &[1; 9], &[1.0])])),
+        (
+            "no 5×5 window fits",
+            single(node("MaxPool", "n", &["x"], &["y"]).ints("kernel_shape", &[5, 5]), vec![]),
+        ),
+        ("a scalar", single(node("Reshape", "n", &["x", "s"], &["y"]), vec![ints("s", &[0], &[])])),
+        (
+            "rank 9",
+            single(
+                node("Reshape", "n", &["x", "s"], &["y"]),
+                vec![ints("s", &[9], &[0, 1, 1, 1, 1, 1, 1, 4, 4])],
+            ),
+        ),
+        (
+            "out of samples",
+            single(node("Reshape", "n", &["x", "s"], &["y"]), vec![ints("s", &[2], &[-1, 8])]),
+        ),
+        ("division by zero", with("Div", floats("c", &[], &[0.0]))),
+        ("inf", with("Add", floats("c", &[], &[f32::NEG_INFINITY]))),
+        ("inf", with("Mul", floats("c", &[], &[f32::INFINITY]))),
+        ("NaN", with("Clip", floats("c", &[], &[f32::NAN]))),
+        (
+            "above the upper",
+            single(
+                node("Clip", "n", &["x", "a", "b"], &["y"]),
+                vec![floats("a", &[], &[2.0]), floats("b", &[], &[1.0])],
+            ),
+        ),
+        (
+            "padding with -inf",
+            single(
+                node("Pad", "n", &["x", "p", "v"], &["y"]),
+                vec![ints("p", &[8], &[0, 0, 1, 1, 0, 0, 1, 1]), floats("v", &[], &[f32::NEG_INFINITY])],
+            ),
+        ),
+        ("no elements", flat(vec![floats("w", &[16, 0], &[]), ramp("b", &[3])])),
+        ("weights overflow", flat(vec![ramp("w", &[16, 3]), floats("b", &[3], &[1e38; 3])])),
+        (
+            "weights of shape [2, 16, 3]",
+            model(
+                vec![node("Flatten", "f", &["x"], &["h"]), node("MatMul", "n", &["h", "w"], &["y"])],
+                vec![ramp("w", &[2, 16, 3])],
+            ),
+        ),
+        ("all positions", squeezed),
+    ] {
+        let list = refused(reason, &model);
+        assert!(list.iter().any(|item| item.reason.contains(reason)), "{reason}: {list:?}");
+    }
+}
+
+#[test]
+fn nodes_behind_values_of_unknown_shape_are_named_too() {
+    let mut foreign = node("FancyPool", "fancy", &["x"], &["u"]);
+    foreign.domain = Some("com.example".to_owned());
+    let constants = vec![ramp("w", &[2, 1, 3]), ramp("w2", &[2, 2, 3, 3]), ramp("w3", &[5, 3])];
+    let list = refused(
+        "unknown",
+        &model(
+            vec![
+                foreign,
+                node("Sigmoid", "gate", &["u"], &["s"]),
+                node("Mul", "swish", &["u", "s"], &["v"]),
+                node("Conv", "one", &["v", "w"], &["c"]),
+                node("Conv", "two", &["v", "w2"], &["d"]),
+                node("Mul", "swish again", &["d", "d"], &["e"]),
+                node("Shape", "shape", &["d"], &["z"]),
+                node("Gather", "extent", &["z", "i"], &["n"]),
+                node("Concat", "target", &["n", "m"], &["t"]).int("axis", 0),
+                node("Reshape", "flat", &["e", "t"], &["f"]),
+                node("MatMul", "product", &["f", "f"], &["g"]),
+                node("Relu", "fine", &["g"], &["h"]),
+                node("Concat", "mixed", &["h", "c", "w3"], &["y"]).int("axis", 1),
+            ],
+            [constants, vec![ints("i", &[1], &[0]), ints("m", &[1], &[-1])]].concat(),
+        ),
+    );
+    let names: Vec<&str> = list.iter().filter_map(|item| item.node.as_deref()).collect();
+    assert_eq!(names, ["fancy", "swish", "one", "swish again", "product", "mixed"]);
+}
+
+#[test]
+fn nodes_behind_an_unsupported_one_are_judged_by_the_shape_that_it_would_have_written() {
+    let swish = |index: usize| {
+        let name = |kind: &str, index: usize| format!("{kind}{index}");
+        [
+            node("Conv", &name("conv", index), &[&name("v", index), "w"], &[&name("c", index)])
+                .ints("pads", &[1; 4]),
+            node("Sigmoid", &name("gate", index), &[&name("c", index)], &[&name("s", index)]),
+            node(
+                "Mul",
+                &name("swish", index),
+                &[&name("c", index), &name("s", index)],
+                &[&name("v", index + 1)],
+            ),
+        ]
+    };
+    let mut nodes = vec![node("Relu", "relu", &["x"], &["v0"])];
+    nodes.extend((0..40).flat_map(swish));
+    nodes.push(node("MaxPool", "pool", &["v40"], &["y"]).ints("kernel_shape", &[5, 5]));
+    let list = refused("swish", &model(nodes, vec![ramp("w", &[1, 1, 3, 3])]));
+    assert_eq!(list.len(), 41);
+    assert!(list[40].reason.contains("no 5×5 window fits an input of 4×4"), "{}", list[40]);
+    let groups = Unsupported::grouped(&list);
+    let counted: Vec<(&str, usize)> =
+        groups.iter().map(|group| (group.op.as_str(), group.nodes.len())).collect();
+    assert_eq!(counted, [("Mul", 40), ("MaxPool", 1)]);
+    let message = ImportError::Unsupported(list).to_string();
+    assert!(message.contains("40 nodes (Mul)") && message.contains("`swish2` and 37 more"), "{message}");
+}
+
+#[test]
+fn what_follows_an_unsupported_node_is_never_called_malformed() {
+    let mut model = model(
+        vec![
+            node("Gelu", "gelu", &["x"], &["g"]),
+            node("Reshape", "view", &["g", "s"], &["v"]),
+            node("Conv", "conv", &["v", "w"], &["y"]),
+        ],
+        vec![ints("s", &[4], &[0, 3, 2, 2]), ramp("w", &[2, 1, 1, 1])],
+    );
+    // What the exporter says of the shape need not be so.
+    graph(&mut model).value_info = vec![info("g", &[ANY, 12])];
+    let names: Vec<String> = refused("behind", &model).into_iter().filter_map(|item| item.node).collect();
+    assert_eq!(names, ["gelu"]);
+}
+
+#[test]
+fn an_attribute_counts_only_in_the_versions_that_have_it() {
+    let pool =
+        node("AveragePool", "n", &["x"], &["y"]).ints("kernel_shape", &[2, 2]).ints("dilations", &[2, 2]);
+    let mut model = single(pool, vec![]);
+    assert_eq!(import(&model).unwrap_err().kind(), ErrorKind::Malformed);
+    for version in [19, 22, 28] {
+        model.opset_import[0].version = Some(version);
+        let network = import(&model).unwrap();
+        let Op::AvgPool { window, .. } = &network.layers[0].op else { panic!("{network}") };
+        assert_eq!(window.dilation, [2, 2]);
     }
 }
 

@@ -2,9 +2,17 @@
 
 use std::rc::Rc;
 
-use super::{Call, Lowering, Refusal, Slot, View, axis_of, unsupported};
+use super::{Call, Lowering, Refusal, Slot, TWO_VALUES, View, axis_of, unsupported};
 use crate::import::constant::{Constant, Data, Number};
 use crate::network::{BatchNorm, Op};
+
+/// Why a concatenation of values and constants is refused.
+pub(super) const CONSTANT: &str = "a constant operand";
+
+/// Why a concatenation along another axis than the channels' is refused.
+pub(super) fn concat_axis(axis: i64) -> String {
+    format!("it concatenates along axis {axis}; channels (1) are supported")
+}
 
 impl<'a> Lowering<'a> {
     pub(super) fn arithmetic(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
@@ -14,7 +22,7 @@ impl<'a> Lowering<'a> {
         match (a, b) {
             (Slot::View(a), Slot::View(b)) => {
                 if call.op != "Add" {
-                    return unsupported("two operands that both flow through the network");
+                    return unsupported(TWO_VALUES);
                 }
                 if a.shape != b.shape {
                     return unsupported(format!("a sum of shapes {:?} and {:?}", a.shape, b.shape));
@@ -28,14 +36,14 @@ impl<'a> Lowering<'a> {
                 let (a, b) = (Rc::clone(a), Rc::clone(b));
                 self.computed(call.op, &a, &b)
             }
-            _ => unsupported(""),
+            _ => Err(Refusal::Behind),
         }
     }
 
     /// A value combined with a constant that is the same for all positions of a channel.
     fn affine(&mut self, call: &Call<'a>, view: &View<'a>, constant: usize) -> Result<Slot<'a>, Refusal> {
-        let (shape, data) = call.weights(constant)?;
-        let channels = *view.shape.first().ok_or_else(|| "a value without channels".to_owned())?;
+        let (shape, data) = call.numbers(constant)?;
+        let Some(&channels) = view.shape.first() else { return unsupported("a value without channels") };
         self.charge(16 * channels as u64)?;
         let constants = per_channel(shape, data, &view.shape)?;
         let (scale, shift): (Vec<f32>, Vec<f32>) = match (call.op, constant) {
@@ -43,7 +51,7 @@ impl<'a> Lowering<'a> {
             ("Sub", 1) => (vec![1.0; channels], constants.iter().map(|c| -c).collect()),
             ("Sub", _) => (vec![-1.0; channels], constants),
             ("Mul", _) => (constants, vec![0.0; channels]),
-            (_, 1) if constants.contains(&0.0) => return Err("a division by zero".to_owned().into()),
+            (_, 1) if constants.contains(&0.0) => return unsupported("a division by zero"),
             (_, 1) => (constants.iter().map(|c| 1.0 / c).collect(), vec![0.0; channels]),
             _ => return unsupported("a division by a value that flows through the network"),
         };
@@ -51,19 +59,21 @@ impl<'a> Lowering<'a> {
             return Ok(Slot::View(view.clone()));
         }
         if let Some(wrong) = scale.iter().find(|factor| !factor.is_finite()) {
-            return Err(format!("a factor of {wrong}").into());
+            return unsupported(format!("a factor of {wrong}"));
         }
         let input = self.settled(view)?;
         self.layer(call, Op::BatchNorm(BatchNorm::from_affine(scale, shift)), vec![input])
     }
 
     pub(super) fn batch_normalization(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
-        if call.attributes.flag("training_mode")? {
+        // Before version 14 it is the further outputs that tell training.
+        let further = call.node.output.iter().skip(1).any(|name| !name.is_empty());
+        if call.attributes.flag("training_mode")? || further && self.opset < 14 {
             return unsupported("batch normalization in training mode");
         }
         let epsilon = call.attributes.float("epsilon", 1e-5)?;
         let view = call.view(0)?;
-        let channels = view.shape.first().copied().unwrap_or_default();
+        let Some(&channels) = view.shape.first() else { return unsupported("a value without channels") };
         let parameter = |index: usize, name: &str| -> Result<Vec<f32>, Refusal> {
             let (shape, data) = call.weights(index)?;
             if shape.len() != 1 || data.len() != channels {
@@ -90,15 +100,11 @@ impl<'a> Lowering<'a> {
         let axis = call.attributes.int("axis", 0)?;
         let views: Vec<&View<'a>> = call.operands.iter().flatten().filter_map(Slot::view).collect();
         if views.len() != call.operands.len() {
-            return if views.is_empty() {
-                self.concat_constants(call, axis)
-            } else {
-                unsupported("a constant operand")
-            };
+            return if views.is_empty() { self.concat_constants(call, axis) } else { unsupported(CONSTANT) };
         }
         let rank = views.first().map_or(0, |view| view.shape.len() + 1);
         if axis_of(axis, rank)? != 1 {
-            return unsupported(format!("it concatenates along axis {axis}; channels (1) are supported"));
+            return unsupported(concat_axis(axis));
         }
         let inputs = views.iter().map(|view| self.settled(view)).collect::<Result<Vec<_>, _>>()?;
         match inputs.as_slice() {
@@ -113,11 +119,10 @@ impl<'a> Lowering<'a> {
             let Some(Slot::Constant(constant)) = operand else {
                 return Err("an operand is missing".to_owned().into());
             };
-            let Some(part) = constant.integers() else { return unsupported("a concatenation of constants") };
-            axis_of(axis, constant.shape.len())?;
-            if constant.shape.len() != 1 {
-                return unsupported("a concatenation of constants");
-            }
+            let Some(part) = constant.integers().filter(|_| constant.shape.len() == 1) else {
+                return unsupported("a concatenation of constants other than shapes");
+            };
+            axis_of(axis, 1)?;
             self.charge(size_of_val(part) as u64)?;
             numbers.extend_from_slice(part);
         }
@@ -154,7 +159,7 @@ impl<'a> Slot<'a> {
     fn view(&self) -> Option<&View<'a>> {
         match self {
             Self::View(view) => Some(view),
-            Self::Constant(_) | Self::Unknown => None,
+            Self::Constant(_) | Self::Beyond(_) => None,
         }
     }
 }
@@ -166,6 +171,7 @@ fn integer(op: &str, a: Number, b: Number) -> Result<Number, Refusal> {
             return Ok(Number::Batch);
         }
         ("Div", Number::Batch, Number::Known(1)) => return Ok(Number::Batch),
+        (_, Number::Unknown, _) | (_, _, Number::Unknown) => return Ok(Number::Unknown),
         _ => return unsupported("it computes with the batch size"),
     };
     let result = match op {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::{Refusal, Slot, View, unsupported};
 use crate::import::attributes::Attributes;
 use crate::import::constant::{Constant, Number};
+use crate::import::operator::Operator;
 use crate::onnx::NodeProto;
 
 /// A constant's shape and elements.
@@ -19,6 +20,16 @@ pub(super) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    /// The node's operator, if it is read.
+    pub(super) fn operator(&self) -> Option<&'static Operator> {
+        Operator::of(self.node)
+    }
+
+    /// Whether the operator is ONNX's own, read or not.
+    pub(super) fn is_own_domain(&self) -> bool {
+        matches!(self.node.domain.as_deref().unwrap_or_default(), "" | "ai.onnx")
+    }
+
     pub(super) fn operand(&self, index: usize) -> Option<&Slot<'a>> {
         self.operands.get(index)?.as_ref()
     }
@@ -38,6 +49,18 @@ impl<'a> Call<'a> {
             Some(Slot::Constant(constant)) => Ok(Some(constant)),
             Some(_) => unsupported(format!("operand {index} is not a constant")),
             None => Ok(None),
+        }
+    }
+
+    /// Floats that a value is combined with; infinities are valid, but nothing that a network can hold.
+    pub(super) fn numbers(&self, index: usize) -> Result<Weights<'_>, Refusal> {
+        match self.weights(index) {
+            Err(Refusal::Malformed(reason))
+                if self.constant(index)?.is_some_and(|c| c.not_finite.is_some()) =>
+            {
+                unsupported(reason)
+            }
+            weights => weights,
         }
     }
 
@@ -79,16 +102,14 @@ pub(super) fn known(constant: &Constant) -> Result<Vec<i64>, Refusal> {
         return Err(Refusal::Malformed("floats where integers are wanted".to_owned()));
     };
     if numbers.len() > MAX_NUMBERS {
-        return Err(Refusal::Malformed(format!(
-            "{} numbers where axes or extents are wanted",
-            numbers.len()
-        )));
+        return unsupported(format!("{} numbers where axes, extents or positions are wanted", numbers.len()));
     }
     numbers
         .iter()
         .map(|number| match number {
             Number::Known(number) => Ok(*number),
             Number::Batch => unsupported("it computes with the batch size"),
+            Number::Unknown => Err(Refusal::Behind),
         })
         .collect()
 }

@@ -3,6 +3,12 @@
 use super::{Call, Lowering, Refusal, Slot, axis_of, known, unsupported};
 use crate::import::constant::{Constant, Data, MAX_RANK, Number};
 
+/// Why a gather is refused.
+pub(super) const GATHER: &str = "it gathers from a value that flows through the network";
+
+/// Why a product over elements is refused.
+pub(super) const PRODUCT: &str = "a product over a value that flows through the network";
+
 /// Most elements of a constant that is filled or sliced: those are shapes, not weights.
 const MAX_FILLED: u64 = 1 << 16;
 
@@ -77,6 +83,10 @@ fn shape_of(call: &Call<'_>) -> Result<Constant, Refusal> {
         Some(Slot::Constant(constant)) => {
             constant.shape.iter().map(|&extent| Number::Known(extent as i64)).collect()
         }
+        Some(Slot::Beyond(beyond)) => match &beyond.extents {
+            Some(extents) => extents.iter().map(|extent| extent.number()).collect(),
+            None => return Err(Refusal::Behind),
+        },
         _ => return Err("operand 0 is missing".to_owned().into()),
     };
     let rank = shape.len() as i64;
@@ -91,7 +101,7 @@ fn shape_of(call: &Call<'_>) -> Result<Constant, Refusal> {
 fn gather(call: &Call<'_>) -> Result<Constant, Refusal> {
     let (Some(Slot::Constant(data)), Some(Slot::Constant(indices))) = (call.operand(0), call.operand(1))
     else {
-        return unsupported("it gathers from a value that flows through the network");
+        return unsupported(GATHER);
     };
     let Some(numbers) = data.integers().filter(|_| data.shape.len() == 1) else {
         return unsupported("it gathers from something else than a shape");
@@ -171,12 +181,24 @@ impl Cut {
         Ok(integers(shape, picked.copied().collect()))
     }
 
-    /// Positions that are taken of an axis, in order.
-    fn rows(&self, extent: usize) -> Vec<usize> {
+    /// How many positions are taken of an axis.
+    pub(super) fn count(&self, extent: usize) -> usize {
+        let (start, end) = self.bounds(extent);
+        let span = if self.step > 0 { end.saturating_sub(start) } else { start.saturating_sub(end) };
+        let step = usize::try_from(self.step.unsigned_abs()).unwrap_or(usize::MAX);
+        usize::try_from(span).unwrap_or_default().div_ceil(step.max(1))
+    }
+
+    fn bounds(&self, extent: usize) -> (i64, i64) {
         let length = extent as i64;
         let (low, high) = if self.step > 0 { (0, length) } else { (-1, length - 1) };
         let bound = |at: i64| (if at < 0 { at.saturating_add(length) } else { at }).clamp(low, high);
-        let (start, end) = (bound(self.start), bound(self.end));
+        (bound(self.start), bound(self.end))
+    }
+
+    /// Positions that are taken of an axis, in order.
+    fn rows(&self, extent: usize) -> Vec<usize> {
+        let (start, end) = self.bounds(extent);
         let mut rows = Vec::new();
         let mut at = start;
         while at >= 0 && (if self.step > 0 { at < end } else { at > end }) {
@@ -189,7 +211,7 @@ impl Cut {
 
 fn product(call: &Call<'_>) -> Result<Constant, Refusal> {
     let Some(Slot::Constant(data)) = call.operand(0) else {
-        return unsupported("a product over a value that flows through the network");
+        return unsupported(PRODUCT);
     };
     if call.axes(1, "axes")?.is_some_and(|axes| axes != [0]) || data.shape.len() != 1 {
         return unsupported("a product over something else than a shape");

@@ -13,8 +13,8 @@ impl<'a> Lowering<'a> {
         let &[filters, _, kernel_h, kernel_w] = shape else {
             return unsupported(format!("weights of shape {shape:?}; 2-D convolutions are supported"));
         };
-        if kernel_h == 0 || kernel_w == 0 {
-            return Err(format!("weights of shape {shape:?}").into());
+        if shape.contains(&0) {
+            return unsupported(format!("weights of shape {shape:?}: no elements"));
         }
         let kernel = call.attributes.pair("kernel_shape", 1, 0)?;
         if kernel != [0, 0] && kernel != [kernel_h, kernel_w] {
@@ -24,6 +24,7 @@ impl<'a> Lowering<'a> {
         let view = call.view(0)?;
         let (input, image, padding) = self.image(view)?;
         let mut window = geometry(call, [kernel_h, kernel_w], image)?;
+        fits(&window, image)?;
         add(&mut window.padding, padding)?;
         let bias = match call.optional_weights(2)? {
             Some((shape, data)) if shape == [filters] => Some(data.to_vec()),
@@ -41,8 +42,7 @@ impl<'a> Lowering<'a> {
         if mode != "constant" {
             return unsupported(format!("padding by {mode}"));
         }
-        let value =
-            call.optional_weights(2)?.map_or(0.0, |(_, data)| data.first().copied().unwrap_or_default());
+        let value = call.constant(2)?.and_then(|value| value.floats()?.first().copied()).unwrap_or_default();
         let view = call.view(0)?;
         let rank = view.shape.len() + 1;
         let Some(pads) = call.constant(1)? else { return Err("operand 1 is missing".to_owned().into()) };
@@ -136,6 +136,15 @@ pub(super) fn add(padding: &mut [usize; 4], more: [usize; 4]) -> Result<(), Refu
         }
     }
     Ok(())
+}
+
+/// Whether a window fits its input; where none does, ONNX has an output without elements.
+pub(super) fn fits(window: &Window, image: [usize; 2]) -> Result<(), Refusal> {
+    let ([height, width], [rows, columns]) = (window.kernel, image);
+    match window.output_extents(rows, columns) {
+        Some(_) => Ok(()),
+        None => unsupported(format!("no {height}×{width} window fits an input of {rows}×{columns}")),
+    }
 }
 
 /// A window's stride, dilation and padding; `auto_pad` is resolved for an input of these extents.

@@ -41,6 +41,9 @@ impl<'a> Lowering<'a> {
             return unsupported(format!("a product with a value of rank {}", view.shape.len() + 1));
         }
         let (shape, data) = call.weights(1)?;
+        if shape.len() != 2 {
+            return unsupported(format!("a product with weights of shape {shape:?}"));
+        }
         let weight = self.linear_weight(shape, data, false)?;
         let input = self.settled(view)?;
         self.layer(call, Op::Linear(Linear { weight, bias: None }), vec![input])
@@ -52,7 +55,7 @@ impl<'a> Lowering<'a> {
             return Err(format!("weights of shape {shape:?}, not of rank 2").into());
         };
         if data.is_empty() {
-            return Err(format!("weights of shape {shape:?}").into());
+            return unsupported(format!("weights of shape {shape:?}: no elements"));
         }
         // Outputs, for a bias that may be one number.
         self.charge(4 * (data.len() + rows + columns) as u64)?;

@@ -1,9 +1,15 @@
 //! Pools and means over positions; ceil mode and padding that stands before them are resolved.
 
 use super::constants::Cut;
-use super::convolution::{add, geometry};
+use super::convolution::{add, fits, geometry};
 use super::{Call, Lowering, Refusal, Slot, View, axis_of, unsupported};
 use crate::network::{Op, ValueId, Window};
+
+/// Why a mean is refused.
+pub(super) const MEAN: &str = "a mean over anything but all positions of a channel";
+
+/// Why a slice is refused.
+pub(super) const PART: &str = "it takes a part of a value";
 
 /// How many layers back the sign of a value is looked for.
 const MAX_WALK: usize = 8;
@@ -18,6 +24,7 @@ impl<'a> Lowering<'a> {
         }
         let kernel = call.attributes.pair("kernel_shape", 1, 1)?;
         let mut window = geometry(call, kernel, image)?;
+        fits(&window, image)?;
         let own = window.padding;
         for axis in 0..2 {
             if own[axis] > reach(&window, axis) - 1 || own[axis + 2] > reach(&window, axis) - 1 {
@@ -92,7 +99,7 @@ impl<'a> Lowering<'a> {
         axes.sort_unstable();
         let keep = call.attributes.int("keepdims", 1)? != 0;
         if view.padding != [0; 4] || axes != (2..rank).collect::<Vec<_>>() || view.shape.len() < 2 {
-            return unsupported("a mean over anything but all positions of a channel");
+            return unsupported(MEAN);
         }
         // Positions may have been flattened already: the mean is the same.
         let under = self.network.shape(view.value);
@@ -101,7 +108,7 @@ impl<'a> Lowering<'a> {
         }
         let channels = view.shape[0];
         let Slot::View(mean) = self.layer(call, Op::GlobalAvgPool, vec![view.value])? else {
-            return unsupported("");
+            return Err(Refusal::Behind);
         };
         let mut shape = vec![channels];
         if keep {
@@ -121,7 +128,7 @@ impl<'a> Lowering<'a> {
             match (axis, step) {
                 (_, 1) if whole => {}
                 (2 | 3, 1..=1024) if whole && rank == 4 => stride[axis - 2] = step as usize,
-                _ => return unsupported("it takes a part of a value"),
+                _ => return unsupported(PART),
             }
         }
         if stride == [1, 1] {

@@ -4,6 +4,12 @@ use super::{Call, Lowering, Refusal, Slot, View, axis_of, known, unsupported};
 use crate::import::constant::{Constant, Data, MAX_RANK, Number};
 use crate::import::structure::label;
 
+/// Why a transposition is refused.
+pub(super) const TRANSPOSED: &str = "a transposition of a value that flows through the network";
+
+/// Why one of the batch is refused.
+pub(super) const BATCH_MOVED: &str = "it moves the batch axis";
+
 impl<'a> Lowering<'a> {
     pub(super) fn reshape(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
         match call.operand(0) {
@@ -84,11 +90,13 @@ impl<'a> Lowering<'a> {
 
     fn reshaped(&self, call: &Call<'a>, view: &View<'a>) -> Result<Vec<usize>, Refusal> {
         let Some(target) = call.constant(1)? else { return Err("operand 1 is missing".to_owned().into()) };
-        let Some([batch, sample @ ..]) = target.integers() else {
-            return Err("its shape is empty or holds floats".to_owned().into());
-        };
+        let Some(numbers) = target.integers() else { return Err("its shape holds floats".to_owned().into()) };
+        let [batch, sample @ ..] = numbers else { return unsupported("it makes a scalar") };
         if sample.len() >= MAX_RANK {
-            return Err(format!("a shape of rank {}", sample.len() + 1).into());
+            return unsupported(format!(
+                "a shape of rank {}, over the limit of {MAX_RANK}",
+                sample.len() + 1
+            ));
         }
         let allow_zero = call.attributes.flag("allowzero")?;
         let elements: usize = view.shape.iter().product();
@@ -96,7 +104,8 @@ impl<'a> Lowering<'a> {
         let mut free = None;
         for (index, number) in sample.iter().enumerate() {
             shape.push(match *number {
-                Number::Batch => return unsupported("it moves the batch axis"),
+                Number::Batch => return unsupported(BATCH_MOVED),
+                Number::Unknown => return Err(Refusal::Behind),
                 Number::Known(0) if !allow_zero => *view
                     .shape
                     .get(index)
@@ -110,6 +119,7 @@ impl<'a> Lowering<'a> {
         }
         let stays = match *batch {
             Number::Batch => true,
+            Number::Unknown => return Err(Refusal::Behind),
             Number::Known(0) => !allow_zero,
             // Free: the batch if the rest takes one sample.
             Number::Known(-1) if free.is_none() => true,
@@ -124,9 +134,12 @@ impl<'a> Lowering<'a> {
         if let Some(index) = free.filter(|_| elements.is_multiple_of(product)) {
             shape[index] = elements / product;
         } else if product != elements {
-            let reason = format!("{elements} elements a sample do not fill {shape:?}");
             // With the batch free, the file may still be right: samples would be mixed.
-            return if *batch == Number::Known(-1) { unsupported(reason) } else { Err(reason.into()) };
+            return if *batch == Number::Known(-1) {
+                unsupported(format!("it makes rows of {shape:?} out of samples of {elements} elements"))
+            } else {
+                Err(format!("{elements} elements a sample do not fill {shape:?}").into())
+            };
         }
         Ok(shape)
     }
@@ -136,14 +149,14 @@ impl<'a> Lowering<'a> {
 fn transposed_view(perm: Option<&[i64]>, shape: &[usize]) -> Result<Vec<usize>, Refusal> {
     let order = permutation(perm, shape.len() + 1)?;
     if order[0] != 0 {
-        return unsupported("it moves the batch axis");
+        return unsupported(BATCH_MOVED);
     }
     let order = &order[1..];
     let moved: Vec<usize> = order.iter().copied().filter(|&axis| shape[axis - 1] != 1).collect();
     if moved.is_sorted() {
         Ok(order.iter().map(|&axis| shape[axis - 1]).collect())
     } else {
-        unsupported("a transposition of a value that flows through the network")
+        unsupported(TRANSPOSED)
     }
 }
 
@@ -213,7 +226,10 @@ fn constant_shape(call: &Call<'_>, constant: &Constant) -> Result<Vec<usize>, Re
             };
             let target = known(target)?;
             if target.len() > MAX_RANK {
-                return Err(format!("a shape of rank {}", target.len()).into());
+                return unsupported(format!(
+                    "a shape of rank {}, over the limit of {MAX_RANK}",
+                    target.len()
+                ));
             }
             let allow_zero = call.attributes.flag("allowzero")?;
             resolve(&target, &constant.shape, constant.elements(), allow_zero).map_err(Refusal::Malformed)
@@ -249,7 +265,7 @@ fn unsqueezed(call: &Call<'_>, shape: &[usize]) -> Result<Vec<usize>, Refusal> {
     let axes = call.axes(1, "axes")?.ok_or_else(|| "it has no axes".to_owned())?;
     let rank = shape.len() + axes.len();
     if rank > MAX_RANK + 1 {
-        return Err(format!("a shape of rank {rank}").into());
+        return unsupported(format!("a shape of rank {rank}, over the limit of {MAX_RANK}"));
     }
     let mut new = vec![false; rank];
     for &axis in &axes {

@@ -5,6 +5,12 @@ use crate::import::constant::{Constant, Data, Number};
 use crate::network::Op;
 use crate::onnx::data_type;
 
+/// Why a softmax is refused.
+pub(super) const SOFTMAX: &str = "a softmax over anything but the classes of [N, classes]";
+
+/// Why a maximum or minimum is refused.
+pub(super) const BOUND: &str = "operands other than one value and one constant";
+
 impl<'a> Lowering<'a> {
     pub(super) fn unary(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
         let (view, op) = match call.op {
@@ -22,7 +28,7 @@ impl<'a> Lowering<'a> {
                 let view = call.view(0)?;
                 let axis = super::axis_of(call.attributes.int("axis", -1)?, view.shape.len() + 1)?;
                 if axis != 1 || view.shape.len() != 1 {
-                    return unsupported("a softmax over anything but the classes of [N, classes]");
+                    return unsupported(SOFTMAX);
                 }
                 (view, Op::Softmax)
             }
@@ -36,7 +42,7 @@ impl<'a> Lowering<'a> {
         let (view, bound) = match (call.operand(0), call.operand(1), call.operands.len()) {
             (Some(Slot::View(_)), Some(Slot::Constant(_)), 2) => (0, 1),
             (Some(Slot::Constant(_)), Some(Slot::View(_)), 2) => (1, 0),
-            _ => return unsupported("operands other than one value and one constant"),
+            _ => return unsupported(BOUND),
         };
         let bound = scalar(call, bound)?.unwrap_or_default();
         let (lo, hi) = if call.op == "Max" { (bound, f32::INFINITY) } else { (f32::NEG_INFINITY, bound) };
@@ -49,7 +55,7 @@ impl<'a> Lowering<'a> {
         let hi = if hi >= f32::MAX { f32::INFINITY } else { hi };
         let view = call.view(operand)?;
         if lo > hi {
-            return Err(Refusal::Malformed(format!("the lower bound {lo} is above the upper bound {hi}")));
+            return unsupported(format!("the lower bound {lo} is above the upper bound {hi}: a constant"));
         }
         if lo == f32::NEG_INFINITY && hi == f32::INFINITY {
             return Ok(Slot::View(view.clone()));
@@ -79,6 +85,7 @@ impl<'a> Lowering<'a> {
                     let floats = numbers.iter().map(|number| match number {
                         Number::Known(number) => Ok(*number as f32),
                         Number::Batch => unsupported("it computes with the batch size"),
+                        Number::Unknown => Err(Refusal::Behind),
                     });
                     let data = Data::Floats(floats.collect::<Result<_, _>>()?);
                     self.folded(Constant::new(constant.shape.clone(), data))
@@ -100,7 +107,7 @@ fn scalar(call: &Call<'_>, operand: usize) -> Result<Option<f32>, Refusal> {
     let Some(constant) = call.constant(operand)? else { return Ok(None) };
     match constant.floats() {
         Some([value]) if !value.is_nan() => Ok(Some(*value)),
-        Some([_]) => Err(Refusal::Malformed(format!("operand {operand} is NaN"))),
+        Some([_]) => unsupported(format!("operand {operand} is NaN")),
         Some(_) if call.op == "Clip" => {
             Err(Refusal::Malformed(format!("operand {operand} is not one number")))
         }

@@ -1,0 +1,235 @@
+//! Behind what is not supported: values that nothing computes, and nodes that are refused whatever their operands turn out to be.
+
+use super::call::{Call, axis_of};
+use super::constants::Cut;
+use super::extents::{Extent, Extents, extents_of, inferred, writes_floats};
+use super::{Lowering, MAX_RANK, Refusal, Slot, TWO_VALUES, View, check_size};
+use crate::onnx::{TypeProto, data_type};
+
+/// A value that nothing computes, because a node that is not supported stands before it.
+#[derive(Clone)]
+pub(super) struct Beyond {
+    /// Its shape with all axes, as far as it is known.
+    pub(super) extents: Option<Extents>,
+    /// Whether it depends on the network's input; a constant that was not read does not.
+    pub(super) flows: bool,
+}
+
+impl<'a> Lowering<'a> {
+    /// What stands for the results of a node that was not lowered. Where the shape is known and the batch is in front, it
+    /// is a value of the network that no layer writes: the nodes behind it are judged like any other.
+    pub(super) fn results_beyond(&mut self, call: &Call<'a>) -> Vec<Slot<'a>> {
+        // A shape does not flow: it is a constant but for the batch.
+        let flows = call.op != "Shape" && call.op != "Size" && call.operands.iter().flatten().any(flows);
+        let inferred = inferred(call, self.batch);
+        let shapes = call.node.output.iter().zip(inferred);
+        let shapes: Vec<_> =
+            shapes.map(|(name, shape)| (name, shape.or_else(|| self.declared(name)))).collect();
+        let results = shapes.into_iter().enumerate();
+        results
+            .map(|(index, (name, extents))| {
+                let floats = flows
+                    && (index == 0 || call.op == "Split")
+                    && writes_floats(call.op)
+                    && self.is_float(name);
+                self.beyond(name, Beyond { extents, flows }, floats)
+            })
+            .collect()
+    }
+
+    /// A value that nothing computes; of floats, or perhaps of something else.
+    pub(super) fn beyond(&mut self, name: &'a str, beyond: Beyond, floats: bool) -> Slot<'a> {
+        let Some([Extent::Batch, sample @ ..]) = beyond.extents.as_deref().filter(|_| floats) else {
+            return Slot::Beyond(beyond);
+        };
+        let known = |extent: &Extent| match extent {
+            Extent::Known(extent) => Some(*extent),
+            Extent::Batch | Extent::Unknown => None,
+        };
+        match sample.iter().map(known).collect::<Option<Vec<usize>>>() {
+            Some(shape) if check_size(name, &shape).is_ok() => {
+                let value = self.value(name, shape.clone());
+                Slot::View(View { value, shape, padding: [0; 4], origin: (name, name) })
+            }
+            _ => Slot::Beyond(beyond),
+        }
+    }
+
+    /// A constant that is not read, by the shape that it has in the file.
+    pub(super) fn unread(&self, name: &str) -> Beyond {
+        let dims = self.structure.initializers.get(name).map(|tensor| tensor.dims.as_slice());
+        let extent = |&extent: &i64| usize::try_from(extent).map_or(Extent::Unknown, Extent::Known);
+        let extents =
+            dims.filter(|dims| dims.len() <= MAX_RANK).map(|dims| dims.iter().map(extent).collect());
+        Beyond { extents, flows: dims.is_none() }
+    }
+
+    fn kind(&self, name: &str) -> Option<&'a TypeProto> {
+        self.structure.declared.get(name)?.r#type.as_ref()
+    }
+
+    /// Whether the file does not declare another type.
+    fn is_float(&self, name: &str) -> bool {
+        let declared = self.kind(name).and_then(|kind| kind.tensor_type.as_ref()?.elem_type);
+        declared.is_none_or(|kind| kind == data_type::FLOAT)
+    }
+
+    /// The shape that the file declares: the batch is in front, unless its name stands elsewhere.
+    fn declared(&self, name: &str) -> Option<Extents> {
+        let dims = &self.kind(name)?.tensor_type.as_ref()?.shape.as_ref()?.dim;
+        let extent = |dim: &crate::onnx::DimensionProto| match (dim.dim_value, dim.dim_param.as_deref()) {
+            (Some(extent), _) => usize::try_from(extent).map_or(Extent::Unknown, Extent::Known),
+            (None, Some(name)) if Some(name) == self.batch_name => Extent::Batch,
+            _ => Extent::Unknown,
+        };
+        let mut extents: Extents = dims.iter().map(extent).collect();
+        let elsewhere = extents.iter().skip(1).any(|&extent| extent == Extent::Batch);
+        match (extents.first_mut(), dims.first()) {
+            (Some(first @ Extent::Unknown), _) if !elsewhere && self.batch_name.is_none() => {
+                *first = Extent::Batch
+            }
+            (Some(first), Some(dim)) if dim.dim_value.is_some() && dim.dim_value == self.batch => {
+                *first = Extent::Batch;
+            }
+            _ => {}
+        }
+        Some(extents)
+    }
+}
+
+/// Whether a value depends on the network's input.
+pub(super) fn flows(slot: &Slot<'_>) -> bool {
+    match slot {
+        Slot::View(_) => true,
+        Slot::Constant(_) => false,
+        Slot::Beyond(beyond) => beyond.flows,
+    }
+}
+
+/// Why a supported operator is refused that reads a value which nothing computes: only what holds for every shape that the value
+/// may have.
+pub(super) fn judged(call: &Call<'_>) -> Refusal {
+    match reason(call) {
+        Ok(Some(reason)) => Refusal::Unsupported(reason),
+        Ok(None) | Err(Refusal::Behind | Refusal::Malformed(_)) => Refusal::Behind,
+        Err(refusal) => refusal,
+    }
+}
+
+fn reason(call: &Call<'_>) -> Result<Option<String>, Refusal> {
+    let flows = |index: usize| call.operand(index).is_some_and(flows);
+    let shape = |index: usize| call.operand(index).and_then(extents_of);
+    let weights = |operands: std::ops::Range<usize>| {
+        operands
+            .into_iter()
+            .find(|&index| flows(index))
+            .map(|index| format!("operand {index} is not a constant"))
+    };
+    let image = || match shape(0) {
+        Some(shape) if shape.len() != 4 => {
+            Some(format!("an input of rank {}; images are supported", shape.len()))
+        }
+        _ => None,
+    };
+    Ok(match call.op {
+        "Conv" => match shape(1) {
+            _ if flows(1) || flows(2) => weights(1..3),
+            Some(shape) if shape.len() != 4 => {
+                Some(format!("weights of rank {}; 2-D convolutions are supported", shape.len()))
+            }
+            _ => image(),
+        },
+        "Gemm" if call.attributes.flag("transA")? => Some("transA: it would move the batch axis".to_owned()),
+        "Gemm" => weights(1..3),
+        "MatMul" => match shape(0) {
+            _ if flows(1) => weights(1..2),
+            Some(shape) if shape.len() != 2 => {
+                Some(format!("a product with a value of rank {}", shape.len()))
+            }
+            _ => None,
+        },
+        "BatchNormalization" => weights(1..5),
+        "Softmax" => match shape(0) {
+            Some(shape) if shape.len() != 2 => Some(super::unary::SOFTMAX.to_owned()),
+            _ => None,
+        },
+        "Add" => match (flows(0) && flows(1), shape(0), shape(1)) {
+            (true, Some(a), Some(b)) if a.len() != b.len() => {
+                Some("a sum of values of two shapes".to_owned())
+            }
+            _ => None,
+        },
+        "Sub" | "Mul" | "Div" if flows(0) && flows(1) => Some(TWO_VALUES.to_owned()),
+        "Max" | "Min" if flows(0) && flows(1) => Some(super::unary::BOUND.to_owned()),
+        "Concat" => concat(call)?,
+        "MaxPool" | "AveragePool" | "GlobalMaxPool" | "GlobalAveragePool" => image(),
+        "ReduceMean" => match (shape(0), call.axes(1, "axes")?) {
+            (Some(shape), Some(axes)) => {
+                let rank = shape.len();
+                let mut axes = axes.iter().map(|&axis| axis_of(axis, rank)).collect::<Result<Vec<_>, _>>()?;
+                axes.sort_unstable();
+                (rank < 3 || axes != (2..rank).collect::<Vec<_>>()).then(|| super::pool::MEAN.to_owned())
+            }
+            _ => None,
+        },
+        "Pad" => match call.attributes.text("mode", "constant")? {
+            "constant" => None,
+            mode => Some(format!("padding by {mode}")),
+        },
+        "Slice" if flows(0) => slice(call, shape(0))?,
+        "Gather" if flows(0) => Some(super::constants::GATHER.to_owned()),
+        "ReduceProd" if flows(0) => Some(super::constants::PRODUCT.to_owned()),
+        "Transpose" if flows(0) => shape(0).and_then(|shape| transpose(call, &shape)),
+        _ => None,
+    })
+}
+
+fn concat(call: &Call<'_>) -> Result<Option<String>, Refusal> {
+    let operands = || call.operands.iter().flatten();
+    if !operands().any(flows) {
+        return Ok(None);
+    }
+    if !operands().all(flows) {
+        return Ok(Some(super::arithmetic::CONSTANT.to_owned()));
+    }
+    let axis = call.attributes.int("axis", 0)?;
+    let Some(rank) = operands().find_map(extents_of).map(|shape| shape.len()) else { return Ok(None) };
+    let channels = axis_of(axis, rank)? == 1;
+    Ok((!channels).then(|| super::arithmetic::concat_axis(axis)))
+}
+
+fn slice(call: &Call<'_>, shape: Option<Extents>) -> Result<Option<String>, Refusal> {
+    let Some(shape) = shape else { return Ok(None) };
+    for cut in Cut::of(call, shape.len())? {
+        let whole = cut.start == 0
+            && match shape.get(cut.axis) {
+                Some(&Extent::Known(length)) => i64::try_from(length).is_ok_and(|length| cut.end >= length),
+                _ => cut.end >= i64::from(i32::MAX),
+            };
+        let unclear = matches!(shape.get(cut.axis), Some(Extent::Unknown)) && cut.start == 0;
+        if !whole && !unclear || cut.step != 1 && (cut.axis < 2 || shape.len() != 4) {
+            return Ok(Some(super::pool::PART.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+fn transpose(call: &Call<'_>, shape: &[Extent]) -> Option<String> {
+    let perm = call.attributes.ints("perm").ok()?;
+    let order: Vec<usize> = match perm {
+        Some(perm) => perm.iter().map(|&axis| usize::try_from(axis).ok()).collect::<Option<_>>()?,
+        None => (0..shape.len()).rev().collect(),
+    };
+    let long = |axis: &usize| match shape.get(*axis) {
+        Some(Extent::Known(extent)) => *extent != 1,
+        _ => true,
+    };
+    let moved = !order.iter().copied().filter(long).collect::<Vec<_>>().is_sorted();
+    let unclear = shape.contains(&Extent::Unknown);
+    let batch = shape.iter().position(|&extent| extent == Extent::Batch);
+    if !moved || (unclear && batch.is_none()) {
+        return None;
+    }
+    let new = order.iter().position(|&axis| Some(axis) == batch);
+    Some(if new == batch { super::reshape::TRANSPOSED } else { super::reshape::BATCH_MOVED }.to_owned())
+}

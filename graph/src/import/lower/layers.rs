@@ -1,0 +1,73 @@
+//! The network as it grows: values, layers with unique names, and the layer that flattens a value.
+
+use super::call::Call;
+use super::{Lowering, Refusal, Slot, View, check_size, unsupported};
+use crate::import::structure::label;
+use crate::network::{Layer, Op, Value, ValueId};
+
+impl<'a> Lowering<'a> {
+    pub(super) fn value(&mut self, name: &str, shape: Vec<usize>) -> ValueId {
+        self.network.values.push(Value { name: name.to_owned(), shape });
+        ValueId(self.network.values.len() - 1)
+    }
+
+    /// Appends a layer named after the node, and views its output.
+    pub(super) fn layer(
+        &mut self,
+        call: &Call<'a>,
+        op: Op,
+        inputs: Vec<ValueId>,
+    ) -> Result<Slot<'a>, Refusal> {
+        let output = call.node.output.first().map_or("", String::as_str);
+        let value = self.push(label(call.node), output, op, inputs)?;
+        let shape = self.network.shape(value).to_vec();
+        Ok(Slot::View(View { value, shape, padding: [0; 4], origin: (label(call.node), output) }))
+    }
+
+    fn push(&mut self, name: &str, output: &str, op: Op, inputs: Vec<ValueId>) -> Result<ValueId, Refusal> {
+        let shapes: Vec<&[usize]> = inputs.iter().map(|input| self.network.shape(*input)).collect();
+        let shape = op.output_shape(&shapes)?;
+        check_size(output, &shape).map_err(Refusal::Error)?;
+        let value = self.value(output, shape);
+        let name = self.unique(name);
+        self.writers.insert(value, self.network.layers.len());
+        self.network.layers.push(Layer { name, op, inputs, output: value });
+        Ok(value)
+    }
+
+    fn unique(&mut self, name: &str) -> String {
+        let mut unique = name.to_owned();
+        while !self.layer_names.insert(unique.clone()) {
+            let count = self.taken.entry(name.to_owned()).or_insert(1);
+            *count += 1;
+            unique = format!("{name}_{count}");
+        }
+        unique
+    }
+
+    /// The value that a view with exactly this shape reads; a flat view of an image becomes a layer.
+    pub(super) fn settled(&mut self, view: &View<'a>) -> Result<ValueId, Refusal> {
+        if view.padding != [0; 4] {
+            return unsupported("it reads padding, which only a convolution or pool can take up");
+        }
+        let actual = self.network.shape(view.value);
+        if actual == view.shape {
+            return Ok(view.value);
+        }
+        if view.value != self.network.input && !self.writers.contains_key(&view.value) {
+            // What an unsupported node would have written: any shape will do to judge the nodes behind it.
+            let shape = view.shape.clone();
+            return Ok(self.value(view.origin.1, shape));
+        }
+        if view.shape.len() != 1 {
+            return unsupported(format!("it reads a value of shape {actual:?} as {:?}", view.shape));
+        }
+        if let Some(flat) = self.flat.get(&view.value) {
+            return Ok(*flat);
+        }
+        let (node, output) = view.origin;
+        let flat = self.push(node, output, Op::Flatten, vec![view.value])?;
+        self.flat.insert(view.value, flat);
+        Ok(flat)
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use dyadic_graph::network::{Layer, Network, Op, ValueId, Window};
 
-use crate::codebook::Method;
+use crate::codebook::Choice;
 use crate::plan::{Act, Coding, Plan, TensorPlan, Unary, Unit, UnitOp, WeightPlan};
 use crate::refusal::Refusal;
 
@@ -12,9 +12,9 @@ use crate::refusal::Refusal;
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// How filters are quantized.
-    pub method: Method,
+    pub method: Choice,
     /// How the last layer is quantized if `strict` (no normalization follows it that could absorb a scale).
-    pub last_method: Method,
+    pub last_method: Choice,
     /// Whether the first and the last layer are quantized like the rest, not to 8 bits.
     pub strict: bool,
     /// Width of tensors that only stride-1 3×3 convolutions read.
@@ -442,8 +442,8 @@ impl<'a> Lowering<'a> {
             return Err(unsupported(layer, "a network of one layer: its input has no power-of-two step"));
         }
         weight.method = match (first || logits, self.options.strict) {
-            _ if matches!(layer.op, Op::BatchNorm(_)) => Method::Linear8,
-            (true, false) => Method::Linear8,
+            _ if matches!(layer.op, Op::BatchNorm(_)) => Choice::linear8(),
+            (true, false) => Choice::linear8(),
             _ if logits => self.options.last_method,
             _ => self.options.method,
         };

@@ -5,7 +5,7 @@
 
 use dyadic_graph::network::{BatchNorm, Window};
 
-use crate::codebook::Method;
+use crate::codebook::Choice;
 
 /// The lowered network.
 #[derive(Debug, Clone)]
@@ -166,7 +166,7 @@ pub struct WeightPlan {
     /// The file's own normalization, where it has one.
     pub norm: Option<BatchNorm>,
     /// How its filters are quantized.
-    pub method: Method,
+    pub method: Choice,
     /// Multiply-accumulates for one image.
     pub macs: u64,
 }

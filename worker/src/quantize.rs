@@ -21,7 +21,7 @@ use crate::report::{LayerReport, layer_reports};
 use crate::stage::{Calibrated, Folded, Proven, Setup, Trained, report};
 use crate::state::State;
 use dyadic_plan::Options;
-use dyadic_plan::codebook::{Boundary, Method};
+use dyadic_plan::codebook::{Choice, Family, Objective};
 
 /// Real images go into an artifact's certificate up to this size; larger ones would outweigh the weights.
 const GOLDEN_IMAGE_CODES: usize = 4096;
@@ -83,21 +83,21 @@ pub struct Report {
 pub fn options(spec: &JobSpec) -> Result<Options, WorkerError> {
     let bits = spec.bits;
     let boundary = match spec.boundary {
-        spec::Boundary::L2 => Boundary::L2,
-        spec::Boundary::Angle => Boundary::Angle,
+        spec::Boundary::L2 => Objective::L2,
+        spec::Boundary::Angle => Objective::Angle,
     };
-    let (method, last_method) = match (spec.method, spec.levels()) {
-        // Nothing after the last layer absorbs a scale, so there the distance counts, not the angle.
-        (spec::Method::Aptq, _) => (Method::SignSplit(boundary), Method::SignSplit(Boundary::L2)),
-        (spec::Method::Apq, spec::Levels::SingleShift) => {
-            (Method::SingleShift { bits }, Method::SingleShift { bits })
-        }
-        (spec::Method::Apq, spec::Levels::TwoTerm) => (Method::TwoTerm { bits }, Method::TwoTerm { bits }),
+    let (family, name, objective) = match (spec.method, spec.levels()) {
+        (spec::Method::Aptq, _) => (Family::Aptq, "sign-split", Some(boundary)),
+        (spec::Method::Apq, spec::Levels::SingleShift) => (Family::Apq, "single-shift", None),
+        (spec::Method::Apq, spec::Levels::TwoTerm) => (Family::Apq, "two-term", None),
     };
+    let method = Choice::new(family, Some(name), bits, objective);
+    let method = method.map_err(|e| WorkerError::Invalid(e.to_string()))?;
     let widths = spec.activation_bits;
     Ok(Options {
         method,
-        last_method,
+        // Nothing after the last layer absorbs a scale, so there the distance counts, not the angle.
+        last_method: method.by_distance(),
         strict: spec.strict,
         conv3x3_bits: widths.conv3x3,
         other_bits: widths.other,

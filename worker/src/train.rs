@@ -15,7 +15,7 @@ use crate::net::{FloatNet, Leaves, Pass, Place, correct, forward, output_step};
 use crate::observer::{Control, Observer, Phase, Progress};
 use crate::state::{Fit, State};
 use dyadic_plan::Plan;
-use dyadic_plan::codebook::{Fitter, Method};
+use dyadic_plan::codebook::Fitter;
 
 /// Steps between two that learn the activation steps.
 const LEARN_EVERY: u64 = 32;
@@ -106,8 +106,8 @@ impl<'a> Trainer<'a> {
         if step > 0 && step >= self.freeze_step() {
             return Fit::Frozen;
         }
-        let wide = self.plan.weights.iter().any(|w| matches!(w.method, Method::TwoTerm { .. }));
-        if wide && !step.is_multiple_of(self.steps_per_epoch()) { Fit::Near } else { Fit::Full }
+        let dear = self.plan.weights.iter().any(|w| w.method.is_dear());
+        if dear && !step.is_multiple_of(self.steps_per_epoch()) { Fit::Near } else { Fit::Full }
     }
 
     /// Whether the codebooks no longer change.

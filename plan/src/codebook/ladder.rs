@@ -1,27 +1,45 @@
-//! Fixed lists of levels under a free power-of-two scale: APQ single-shift and two-term, and 8-bit integers.
+//! Fixed lists of levels under a free scale.
 
 use std::ops::RangeInclusive;
-use std::sync::LazyLock;
 
 use super::histogram::Histogram;
-use super::{Filter, Method};
+use super::{Filter, Fitting};
 
-static LINEAR8: LazyLock<Vec<i8>> = LazyLock::new(|| (-127..=127).collect());
+/// Fits one list of levels.
+#[derive(Debug)]
+pub(super) struct Fixed {
+    levels: &'static [i8],
+    scratch: Scratch,
+}
 
-/// The levels of a method, symmetric; widths that it does not have take the nearest it has.
-pub(super) fn levels(method: Method) -> &'static [i8] {
-    match method {
-        Method::SignSplit(_) | Method::SingleShift { bits: 0..=2 } => &[-1, 0, 1],
-        Method::SingleShift { bits: 3 } => &[-4, -2, -1, 0, 1, 2, 4],
-        Method::SingleShift { .. } => &[-64, -32, -16, -8, -4, -2, -1, 0, 1, 2, 4, 8, 16, 32, 64],
-        // |level| ≤ 12: the Winograd transform of such a filter fits 8 bits.
-        Method::TwoTerm { bits: 0..=4 } => &[-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12],
-        Method::TwoTerm { .. } => &[
-            -24, -20, -18, -16, -12, -10, -9, -8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
-            10, 12, 16, 18, 20, 24,
-        ],
-        Method::Linear8 => &LINEAR8,
+impl Fixed {
+    /// For symmetric levels.
+    pub(super) fn new(levels: &'static [i8]) -> Self {
+        Fixed { levels, scratch: Scratch::default() }
     }
+}
+
+impl Fitting for Fixed {
+    fn fit(&mut self, w: &[f32], out: &mut Filter) {
+        fit(self.levels, w, &mut self.scratch, out);
+        out.set_clip();
+    }
+
+    /// Tries the exponents next to the last one.
+    fn refit(&mut self, w: &[f32], out: &mut Filter) {
+        let around = out.exponent - 1..=out.exponent + 1;
+        fit_within(self.levels, w, around, &mut self.scratch, out);
+        out.set_clip();
+    }
+
+    fn assign(&mut self, w: &[f32], out: &mut Filter) {
+        assign_nearest(w, out);
+    }
+}
+
+/// Largest of symmetric levels.
+pub(super) fn largest(levels: &[i8]) -> u8 {
+    levels.last().map_or(0, |level| level.unsigned_abs())
 }
 
 /// The exponent and codes with the least squared error.
@@ -30,7 +48,7 @@ pub(super) fn levels(method: Method) -> &'static [i8] {
 /// 1.5·T·2^e gains, those below lose at most a squared unit each, and the mean's place decides the sum. Where it has
 /// reached the largest magnitude, one exponent more can only help by a level that is not twice another (14 of 7, at
 /// five bits), two more cannot. So the range searched holds an optimum.
-pub(super) fn fit(levels: &'static [i8], w: &[f32], scratch: &mut Scratch, out: &mut Filter) {
+fn fit(levels: &'static [i8], w: &[f32], scratch: &mut Scratch, out: &mut Filter) {
     let counts = &mut scratch.counts;
     counts.count(w, f32::abs);
     let top = f64::from(levels.last().copied().unwrap_or(1));
@@ -40,7 +58,7 @@ pub(super) fn fit(levels: &'static [i8], w: &[f32], scratch: &mut Scratch, out: 
 }
 
 /// As [`fit`], over the given exponents.
-pub(super) fn fit_within(
+fn fit_within(
     levels: &'static [i8],
     w: &[f32],
     exponents: RangeInclusive<i32>,
@@ -53,7 +71,7 @@ pub(super) fn fit_within(
 
 /// Scratch space of a fit.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+struct Scratch {
     counts: Histogram,
     trial: Vec<u8>,
 }

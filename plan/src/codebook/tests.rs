@@ -12,7 +12,13 @@ fn gaussian(count: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-fn fitted(method: Method, w: &[f32]) -> Filter {
+fn choice(name: &str, bits: u8, objective: Objective) -> Choice {
+    let codebook = find(name).expect("a codebook of this name");
+    Choice::new(codebook.family(), Some(name), bits, Some(objective))
+        .expect("a width and an objective that it has")
+}
+
+fn fitted(method: Choice, w: &[f32]) -> Filter {
     let mut filter = Filter::default();
     Fitter::default().fit(method, w, &mut filter).expect("finite weights");
     filter
@@ -52,7 +58,7 @@ fn assignments(length: usize, levels: [f64; 3]) -> impl Iterator<Item = Vec<f64>
 fn the_angle_fit_is_globally_optimal() {
     for seed in 0..40 {
         let w = gaussian(7, seed);
-        let got = objective(&w, &values(&fitted(Method::SignSplit(Boundary::Angle), &w)));
+        let got = objective(&w, &values(&fitted(choice("sign-split", 2, Objective::Angle), &w)));
         let best = [0.5, 1.0, 2.0]
             .into_iter()
             .flat_map(|r| assignments(7, [-1.0, 0.0, r]))
@@ -66,7 +72,7 @@ fn the_angle_fit_is_globally_optimal() {
 fn the_l2_fit_is_globally_optimal() {
     for seed in 100..130 {
         let w = gaussian(6, seed);
-        let got = squared_error(&w, &fitted(Method::SignSplit(Boundary::L2), &w));
+        let got = squared_error(&w, &fitted(choice("sign-split", 2, Objective::L2), &w));
         let mut best = f64::INFINITY;
         for q in -6..3 {
             for p in -6..3 {
@@ -82,12 +88,12 @@ fn the_l2_fit_is_globally_optimal() {
 #[test]
 fn every_weight_of_a_ladder_has_its_nearest_level_at_the_best_exponent() {
     let methods = [
-        Method::SingleShift { bits: 2 },
-        Method::SingleShift { bits: 3 },
-        Method::SingleShift { bits: 4 },
-        Method::TwoTerm { bits: 4 },
-        Method::TwoTerm { bits: 5 },
-        Method::Linear8,
+        choice("single-shift", 2, Objective::L2),
+        choice("single-shift", 3, Objective::L2),
+        choice("single-shift", 4, Objective::L2),
+        choice("two-term", 4, Objective::L2),
+        choice("two-term", 5, Objective::L2),
+        Choice::linear8(),
     ];
     for (seed, method) in methods.into_iter().enumerate() {
         let w = gaussian(50, 7 + seed as u64);
@@ -116,10 +122,10 @@ fn heavy_tailed(count: usize, outlier: f32, seed: u64) -> Vec<f32> {
 #[test]
 fn the_best_exponent_is_found_far_below_the_largest_weight() {
     for method in [
-        Method::SingleShift { bits: 2 },
-        Method::SingleShift { bits: 4 },
-        Method::TwoTerm { bits: 5 },
-        Method::Linear8,
+        choice("single-shift", 2, Objective::L2),
+        choice("single-shift", 4, Objective::L2),
+        choice("two-term", 5, Objective::L2),
+        Choice::linear8(),
     ] {
         for outlier in [1.0, 30.0, 1e3, 1e6] {
             let w = heavy_tailed(4000, outlier, 11);
@@ -151,7 +157,7 @@ fn the_angle_fit_finds_what_a_sort_of_all_weights_finds() {
                 _ => *x,
             };
         }
-        let got = objective(&w, &values(&fitted(Method::SignSplit(Boundary::Angle), &w)));
+        let got = objective(&w, &values(&fitted(choice("sign-split", 2, Objective::Angle), &w)));
         let mut best = 0f64;
         for r in [0.5, 1.0, 2.0] {
             let entry = |&x: &f32| {
@@ -175,7 +181,7 @@ fn the_angle_fit_finds_what_a_sort_of_all_weights_finds() {
 fn the_l2_fit_finds_its_exponents_over_any_range() {
     for (seed, outlier) in [(1, 1.0), (2, 50.0), (3, 1e4), (4, 1e7)] {
         let w = heavy_tailed(3000, outlier, seed);
-        let filter = fitted(Method::SignSplit(Boundary::L2), &w);
+        let filter = fitted(choice("sign-split", 2, Objective::L2), &w);
         let side = |sign: f32| -> f64 {
             let error = |p: i32| -> f64 {
                 let level = f64::from(p).exp2();
@@ -191,22 +197,55 @@ fn the_l2_fit_finds_its_exponents_over_any_range() {
     }
 }
 
+/// Every width and objective of every codebook.
+fn choices() -> impl Iterator<Item = Choice> {
+    all().iter().flat_map(|codebook| {
+        let objectives = codebook.objectives().iter();
+        objectives.flat_map(move |&o| codebook.widths().map(move |bits| choice(codebook.name(), bits, o)))
+    })
+}
+
 #[test]
-fn levels_keep_their_method_s_promises() {
-    let methods = [
-        (Method::SingleShift { bits: 2 }, 1),
-        (Method::SingleShift { bits: 3 }, 1),
-        (Method::SingleShift { bits: 4 }, 1),
-        (Method::TwoTerm { bits: 4 }, 2),
-        (Method::TwoTerm { bits: 5 }, 2),
-    ];
-    for (method, terms) in methods {
-        let levels = ladder::levels(method);
-        assert!(levels.len() <= 1 << method.bits(), "{method:?}");
-        assert!(levels.windows(2).all(|p| p[0] < p[1]) && levels.contains(&0), "{method:?}");
-        assert!(levels.iter().all(|&l| digits(l) <= terms && levels.contains(&-l)), "{method:?}");
+fn levels_keep_their_codebook_s_promises() {
+    for (seed, choice) in choices().enumerate() {
+        let (codebook, bits, objective) = (choice.codebook(), choice.bits(), choice.objective());
+        for outlier in [1.0, 1e4] {
+            let levels = fitted(choice, &heavy_tailed(700, outlier, seed as u64)).levels;
+            assert!(levels.len() <= 1 << bits, "{choice:?}");
+            assert!(levels.windows(2).all(|p| p[0] < p[1]), "{choice:?} {levels:?}");
+            let fits = |level: &i8| {
+                level.unsigned_abs() <= codebook.largest(bits, objective)
+                    && digits(*level) <= codebook.terms(bits, objective)
+            };
+            assert!(levels.iter().all(fits), "{choice:?} {levels:?}");
+        }
     }
-    assert!(ladder::levels(Method::TwoTerm { bits: 4 }).iter().all(|l| l.unsigned_abs() <= 12));
+    assert_eq!(find("two-term").map(|codebook| codebook.largest(4, Objective::L2)), Some(12));
+}
+
+#[test]
+fn a_codebook_is_found_by_name_and_by_width() {
+    let default = |family, bits| Choice::new(family, None, bits, None).map(|c| c.codebook().name());
+    assert_eq!(default(Family::Aptq, 2), Ok("sign-split"));
+    for (bits, name) in [(2, "single-shift"), (3, "single-shift"), (4, "two-term"), (5, "two-term")] {
+        assert_eq!(default(Family::Apq, bits), Ok(name));
+    }
+    let text = |made: Result<Choice, NoSuchCodebook>| made.expect_err("refused").to_string();
+    let unknown = text(Choice::new(Family::Apq, Some("three-term"), 3, None));
+    for codebook in Family::Apq.codebooks() {
+        assert!(unknown.contains(codebook.name()), "{unknown}");
+    }
+    let foreign = text(Choice::new(Family::Aptq, Some("two-term"), 2, None));
+    assert!(foreign.contains("sign-split") && foreign.contains("two-term"), "{foreign}");
+    let narrow = text(Choice::new(Family::Apq, Some("two-term"), 3, None));
+    assert_eq!(narrow, "3 is not a width of two-term, which has 4, 5");
+    assert!(text(Choice::new(Family::Apq, None, 9, None)).starts_with("9 is not a width of apq"));
+    assert_eq!(Choice::default_bits(Family::Aptq, None), Ok(2));
+    assert_eq!(Choice::default_bits(Family::Apq, None), Ok(3));
+    assert_eq!(Choice::default_bits(Family::Apq, Some("two-term")), Ok(4));
+    for (index, codebook) in all().iter().enumerate() {
+        assert!(all()[..index].iter().all(|other| other.name() != codebook.name()), "{}", codebook.name());
+    }
 }
 
 /// Relative squared errors on Gaussian weights; with the angle boundary at its optimal scale.
@@ -214,19 +253,24 @@ fn levels_keep_their_method_s_promises() {
 fn gaussian_weights_give_the_known_errors() {
     let w = gaussian(200_000, 3);
     let norm: f64 = w.iter().map(|&x| f64::from(x).powi(2)).sum();
-    let angle = 1.0 - objective(&w, &values(&fitted(Method::SignSplit(Boundary::Angle), &w))) / norm;
+    let angle = 1.0 - objective(&w, &values(&fitted(choice("sign-split", 2, Objective::Angle), &w))) / norm;
     let cases = [
         ("angle", angle, 0.190, 0.002),
-        ("3 bits", squared_error(&w, &fitted(Method::SingleShift { bits: 3 }, &w)) / norm, 0.047, 0.003),
+        (
+            "3 bits",
+            squared_error(&w, &fitted(choice("single-shift", 3, Objective::L2), &w)) / norm,
+            0.047,
+            0.003,
+        ),
         (
             "4 bits single",
-            squared_error(&w, &fitted(Method::SingleShift { bits: 4 }, &w)) / norm,
+            squared_error(&w, &fitted(choice("single-shift", 4, Objective::L2), &w)) / norm,
             0.036,
             0.003,
         ),
         (
             "5 bits two-term",
-            squared_error(&w, &fitted(Method::TwoTerm { bits: 5 }, &w)) / norm,
+            squared_error(&w, &fitted(choice("two-term", 5, Objective::L2), &w)) / norm,
             0.0035,
             0.0012,
         ),
@@ -239,11 +283,11 @@ fn gaussian_weights_give_the_known_errors() {
 #[test]
 fn zeros_single_weights_and_denormals_are_fitted() {
     let methods = [
-        Method::SignSplit(Boundary::L2),
-        Method::SignSplit(Boundary::Angle),
-        Method::SingleShift { bits: 3 },
-        Method::TwoTerm { bits: 4 },
-        Method::Linear8,
+        choice("sign-split", 2, Objective::L2),
+        choice("sign-split", 2, Objective::Angle),
+        choice("single-shift", 3, Objective::L2),
+        choice("two-term", 4, Objective::L2),
+        Choice::linear8(),
     ];
     for method in methods {
         assert_eq!(values(&fitted(method, &[0.0; 5])), [0.0; 5]);
@@ -266,9 +310,11 @@ fn zeros_single_weights_and_denormals_are_fitted() {
 #[test]
 fn frozen_codebooks_keep_levels_and_exponent() {
     let (before, after) = (gaussian(144, 1), gaussian(144, 2));
-    for method in
-        [Method::SignSplit(Boundary::L2), Method::SignSplit(Boundary::Angle), Method::SingleShift { bits: 3 }]
-    {
+    for method in [
+        choice("sign-split", 2, Objective::L2),
+        choice("sign-split", 2, Objective::Angle),
+        choice("single-shift", 3, Objective::L2),
+    ] {
         let mut fitter = Fitter::default();
         let mut filter = fitted(method, &before);
         let kept = (filter.levels.clone(), filter.exponent);

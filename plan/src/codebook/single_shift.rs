@@ -1,0 +1,56 @@
+//! APQ, single-shift reading: zero, or a sign and one of several neighbouring exponents: one shift a weight.
+
+use std::ops::RangeInclusive;
+
+use super::ladder::{self, Fixed};
+use super::{Codebook, Family, Fitting, Objective};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct SingleShift;
+
+impl Codebook for SingleShift {
+    fn name(&self) -> &'static str {
+        "single-shift"
+    }
+
+    fn summary(&self) -> &'static str {
+        "0 and ±2^j: one shift a weight"
+    }
+
+    fn family(&self) -> Family {
+        Family::Apq
+    }
+
+    fn widths(&self) -> RangeInclusive<u8> {
+        2..=4
+    }
+
+    fn objectives(&self) -> &'static [Objective] {
+        &[Objective::L2]
+    }
+
+    fn largest(&self, bits: u8, _: Objective) -> u8 {
+        ladder::largest(levels(bits))
+    }
+
+    fn terms(&self, _: u8, _: Objective) -> u8 {
+        1
+    }
+
+    fn is_dear(&self, _: u8, _: Objective) -> bool {
+        false
+    }
+
+    fn fitting(&self, bits: u8, _: Objective) -> Box<dyn Fitting> {
+        Box::new(Fixed::new(levels(bits)))
+    }
+}
+
+fn levels(bits: u8) -> &'static [i8] {
+    match bits {
+        0..=2 => &[-1, 0, 1],
+        3 => &[-4, -2, -1, 0, 1, 2, 4],
+        _ => &[-64, -32, -16, -8, -4, -2, -1, 0, 1, 2, 4, 8, 16, 32, 64],
+    }
+}

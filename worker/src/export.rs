@@ -151,7 +151,7 @@ impl<'a> Exporter<'a> {
 
     /// Codes times `scale`, the same for every channel; `bound` is on |sum|.
     pub(crate) fn uniform(&self, unit: &Unit, scale: f64, bound: u32) -> Result<ir::Requantize, WorkerError> {
-        let target = Target { scale, offset: 0.0, bound, residual: None, shift_only: false };
+        let target = Target::uniform(scale, bound);
         let channels = self.plan.tensors[unit.output].shape[0];
         let channel = choose(&target).ok_or_else(|| no_integers(unit, 0, &target))?;
         Ok(self.assemble(&vec![channel; channels], unit, Act::None, false))

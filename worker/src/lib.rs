@@ -7,9 +7,11 @@
 //! compares that with the engine, image by image. [`stage`] strings these together and [`quantize`] walks the stages. [`job`] does all this for the queue.
 
 pub mod arithmetic;
+pub mod batch;
 pub mod calibrate;
 pub mod checkpoint;
 pub mod cli;
+pub mod closeness;
 pub mod data;
 pub mod error;
 pub mod evaluate;
@@ -22,6 +24,7 @@ pub mod quantize;
 pub mod recalibrate;
 pub mod report;
 pub mod requantize;
+pub mod sample;
 pub mod simulate;
 pub mod stage;
 pub mod state;

@@ -2,16 +2,16 @@
 //!
 //! In the trained network activations flow as integer codes held in floats, in units of their tensor's step; a
 //! normalization's γ and β are divided by the output's step, so that quantizing is one rounding and one clamp, done in
-//! place behind the gradient's back. The straight-through estimator's mask is the ReLU's; above the highest code the
-//! gradient passes, except on the steps that learn the step sizes, which run the full LSQ form. (libtorch's masked
-//! clamp costs twenty times a threshold on a CPU.)
+//! place behind the gradient's back. The straight-through estimator passes the gradient between the lowest and the highest
+//! code; the steps that learn the step sizes run the full LSQ form.
 //! Tensors are channels-last, the layout in which libtorch's CPU convolutions are fastest.
 
 use tch::{Device, Kind, Tensor};
 
 use crate::state::State;
+use crate::unit::conv::{self, output_step};
 use crate::unit::{self, Fake, Float};
-use dyadic_plan::{Coding, Plan, Unit, UnitOp};
+use dyadic_plan::{Coding, Plan, Unit};
 
 /// Where and in which precision the training graph runs.
 #[derive(Debug, Clone, Copy)]
@@ -38,16 +38,39 @@ pub struct Leaves {
     pub variance: Vec<Tensor>,
 }
 
+/// What makes a slope the power of two that the export will take for it; 1 for 0.
+fn to_shift(slope: f64) -> f32 {
+    let size = slope.abs();
+    if size > 0.0 && size.is_finite() { (size.log2().round().exp2() / size) as f32 } else { 1.0 }
+}
+
+/// How a state becomes leaves.
+#[derive(Debug, Clone, Copy)]
+pub struct Upload {
+    /// Where to.
+    pub place: Place,
+    /// What for.
+    pub collect: Collect,
+    /// Whether the requantization will have powers of two for slopes: the normalizations have them then, too.
+    pub shift_only: bool,
+}
+
+/// Which leaves collect gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collect {
+    /// None.
+    Nothing,
+    /// Weights and normalizations.
+    Parameters,
+    /// The activation steps, too.
+    WithSteps,
+}
+
 impl Leaves {
-    /// Uploads the state. With `training`, the leaves collect gradients; with `learn_steps`, the steps do too.
-    pub fn new(
-        plan: &Plan,
-        state: &State,
-        weights: &[Vec<f32>],
-        place: Place,
-        training: bool,
-        learn_steps: bool,
-    ) -> Self {
+    /// Uploads the state.
+    pub fn new(plan: &Plan, state: &State, weights: &[Vec<f32>], how: Upload) -> Self {
+        let Upload { place, collect, shift_only } = how;
+        let (training, learn_steps) = (collect != Collect::Nothing, collect == Collect::WithSteps);
         let upload = |v: &[f32]| Tensor::from_slice(v).to_device(place.device);
         let leaf = |t: Tensor| if training { t.set_requires_grad(true) } else { t };
         let mut leaves = Leaves {
@@ -62,7 +85,13 @@ impl Leaves {
             let shape = plan.weights[index].shape.map(|d| d as i64);
             let unit = output_step(plan, state, index);
             leaves.weight.push(leaf(upload(&weights[index]).view(shape).to_kind(place.kind)));
-            let gamma: Vec<f32> = layer.gamma.value.iter().map(|g| g / unit).collect();
+            let mut gamma: Vec<f32> = layer.gamma.value.iter().map(|g| g / unit).collect();
+            if shift_only {
+                let epsilon = conv::epsilon(plan, state, index);
+                for (g, &v) in gamma.iter_mut().zip(&layer.variance) {
+                    *g *= to_shift(f64::from(*g) / (f64::from(v) + epsilon).sqrt());
+                }
+            }
             let beta: Vec<f32> = layer.beta.value.iter().map(|b| b / unit).collect();
             leaves.gamma.push((!gamma.is_empty()).then(|| leaf(upload(&gamma))));
             leaves.beta.push(leaf(upload(&beta)));
@@ -77,20 +106,20 @@ impl Leaves {
     }
 }
 
-/// The step of the tensor that a weighted layer writes; 1 for logits.
-pub fn output_step(plan: &Plan, state: &State, weights: usize) -> f32 {
-    plan.units
-        .iter()
-        .find(|u| matches!(u.op, UnitOp::Conv { weights: w, .. } if w == weights))
-        .map_or(1.0, |u| state.step_value(plan.tensors[u.output].coding))
+/// Sees the float network's values while they are there.
+pub trait Watch {
+    /// The sums of a weighted layer, bias included, before its normalization.
+    fn sums(&mut self, weights: usize, sums: &Tensor);
+    /// The values of a tensor.
+    fn value(&mut self, tensor: usize, value: &Tensor);
 }
 
-/// What the float network computed.
-pub struct FloatPass {
-    /// One a tensor of the plan, real values.
-    pub values: Vec<Option<Tensor>>,
-    /// The sums of every weighted layer (bias included) before its normalization.
-    pub sums: Vec<Tensor>,
+/// Looks at nothing.
+struct Blind;
+
+impl Watch for Blind {
+    fn sums(&mut self, _: usize, _: &Tensor) {}
+    fn value(&mut self, _: usize, _: &Tensor) {}
 }
 
 /// Float weights of the plan on a device.
@@ -123,32 +152,26 @@ impl FloatNet {
         }
     }
 
-    /// Runs the float network on real-valued input (N, C, H, W). Frees what no later unit reads unless `keep`.
-    pub fn forward(&self, plan: &Plan, x: &Tensor, keep: bool) -> FloatPass {
+    /// Runs the float network on real-valued input (N, C, H, W) and returns its output. What no later unit reads is freed.
+    pub fn forward(&self, plan: &Plan, x: &Tensor, watch: &mut dyn Watch) -> Tensor {
         let mut values: Vec<Option<Tensor>> = vec_of_none(plan.tensors.len());
+        watch.value(0, x);
         values[0] = Some(x.shallow_clone());
-        let mut sums = Vec::new();
         let last_use = last_uses(plan);
         for (at, unit) in plan.units.iter().enumerate() {
-            let y = unit::of(&unit.op).float(&mut Float {
-                plan,
-                unit,
-                net: self,
-                inputs: inputs(&values, unit),
-                sums: keep.then_some(&mut sums),
-            });
+            let inputs = inputs(&values, unit);
+            let y = unit::of(&unit.op).float(&mut Float { plan, unit, net: self, inputs, watch });
+            watch.value(unit.output, &y);
             values[unit.output] = Some(y);
-            if !keep {
-                release(&mut values, unit, at, &last_use, plan.output);
-            }
+            release(&mut values, unit, at, &last_use, plan.output);
         }
-        FloatPass { values, sums }
+        values[plan.output].take().expect("the last unit writes the output")
     }
 
-    /// Logits (N, classes) in f32.
+    /// Logits (N, classes) in f32, without gradients.
     pub fn logits(&self, plan: &Plan, x: &Tensor) -> Tensor {
-        let pass = self.forward(plan, x, false);
-        flat(pass.values[plan.output].as_ref().expect("the last unit writes the output"))
+        let _guard = tch::no_grad_guard();
+        flat(&self.forward(plan, x, &mut Blind))
     }
 }
 
@@ -193,10 +216,13 @@ fn flat(x: &Tensor) -> Tensor {
 }
 
 /// How a fake-quantized pass runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pass {
-    /// Batch statistics; running ones follow by a tenth.
-    Train,
+    /// Batch statistics; the running ones follow by this share.
+    Train {
+        /// Share of the new.
+        momentum: f64,
+    },
     /// Running statistics.
     Evaluate,
 }

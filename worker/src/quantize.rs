@@ -36,6 +36,8 @@ pub struct Request<'a> {
     pub train: &'a Dataset,
     /// Images for the accuracy figures.
     pub test: &'a Dataset,
+    /// Whether the labels mean anything; without, no accuracy is told.
+    pub labelled: bool,
     /// SHA-256 of the dataset, hex.
     pub dataset_sha256: String,
     /// The settings.
@@ -55,10 +57,13 @@ pub struct Outcome {
 /// The figures of a finished quantization.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// Top-1 of the float network on the evaluation images.
-    pub float_accuracy: f64,
+    /// Top-1 of the float network on the evaluation images; none without labels.
+    pub float_accuracy: Option<f64>,
     /// Top-1 of the engine on the same images, last epoch.
-    pub accuracy: f64,
+    pub accuracy: Option<f64>,
+    /// Signal-to-noise of the engine's outputs against the float network's on these images, dB, each output's mean over the
+    /// images removed; none where there is no signal or no noise.
+    pub closeness_db: Option<f64>,
     /// Images both were measured on, and on which training graph and engine gave identical logits.
     pub images: u64,
     /// SHA-256, hex, over the engine's output values of these images (f32, little endian, image after image): whoever
@@ -136,22 +141,32 @@ fn publish(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, WorkerError> {
     let (state, exact) = (&folded.state, &proven.exactness);
-    let (float_accuracy, accuracy) = (trained.float_accuracy, proven.accuracy());
-    observer.metric("accuracy", state.step as i64, accuracy);
+    let labelled = setup.request.labelled;
+    let float_accuracy = labelled.then_some(trained.float_accuracy);
+    let accuracy = labelled.then(|| proven.accuracy());
+    let step = state.step as i64;
+    if let Some(accuracy) = accuracy {
+        observer.metric("accuracy", step, accuracy);
+    }
+    if let Some(db) = exact.closeness_db {
+        observer.metric("closeness_db", step, db);
+    }
     let layers = layer_reports(&setup.plan, state, &folded.model, observer);
-    let figures =
-        Accuracy { float: Some(float_accuracy), quantized: Some(accuracy), images: Some(exact.images) };
+    let figures = Accuracy { float: float_accuracy, quantized: accuracy, images: Some(exact.images) };
     let artifact = seal(setup.request, &setup.coder, Arc::clone(&folded.model), figures)?;
     report(observer, Phase::Export, 2, 2)?;
+    let measured = accuracy.map_or(String::new(), |a| format!("{:.2} % on ", 100.0 * a));
+    let close =
+        exact.closeness_db.map_or(String::new(), |db| format!(", {db:.1} dB from the float network's"));
     observer.log(&format!(
-        "engine: {:.2} % on {} images, logits identical to the training graph's on every one; {} bytes",
-        100.0 * accuracy,
+        "engine: {measured}{} images, logits identical to the training graph's on every one{close}; {} bytes",
         exact.images,
         artifact.len()
     ));
     let report = Report {
         float_accuracy,
         accuracy,
+        closeness_db: exact.closeness_db,
         images: exact.images,
         logits_sha256: exact.logits_sha256.clone(),
         artifact_bytes: artifact.len() as u64,
@@ -205,7 +220,7 @@ fn seal(
         accuracy: Some(accuracy),
         versions: BTreeMap::from([
             version("dyadic", env!("CARGO_PKG_VERSION")),
-            version("libtorch", "2.13.0"),
+            version("libtorch", &crate::arithmetic::libtorch_version()),
         ]),
         ..Provenance::default()
     };

@@ -14,23 +14,45 @@ pub struct Simulation<'a> {
     model: &'a Model,
     device: Device,
     nodes: Vec<Box<dyn Exact>>,
+    /// The last node that reads each tensor; none reads the output last.
+    last_use: Vec<usize>,
 }
 
 impl<'a> Simulation<'a> {
     /// Uploads the model's constants.
     pub fn new(model: &'a Model, device: Device) -> Self {
         let nodes = model.nodes.iter().map(|node| unit::exact(&Site { model, node, device })).collect();
-        Simulation { model, device, nodes }
+        let mut last_use = vec![usize::MAX; model.tensors.len()];
+        for (at, node) in model.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|id| last_use[id.0 as usize] = at);
+        }
+        if let Some(output) = last_use.get_mut(model.output.tensor.0 as usize) {
+            *output = usize::MAX;
+        }
+        Simulation { model, device, nodes, last_use }
     }
 
-    /// Runs input codes (N, C, H, W), any float kind, and returns every tensor's codes (or sums), by tensor id.
-    pub fn run(&self, codes: &Tensor) -> Vec<Option<Tensor>> {
+    /// Runs input codes (N, C, H, W), any float kind, and returns the output's codes (or sums).
+    pub fn run(&self, codes: &Tensor) -> Option<Tensor> {
+        let output = self.model.output.tensor.0 as usize;
+        self.walk(codes, false).into_iter().nth(output).flatten()
+    }
+
+    /// As [`Simulation::run`], but returns every tensor's codes, by tensor id.
+    pub fn trace(&self, codes: &Tensor) -> Vec<Option<Tensor>> {
+        self.walk(codes, true)
+    }
+
+    fn walk(&self, codes: &Tensor, keep: bool) -> Vec<Option<Tensor>> {
         let _guard = tch::no_grad_guard();
         let mut values: Vec<Option<Tensor>> = self.model.tensors.iter().map(|_| None).collect();
         values[self.model.input.tensor.0 as usize] = Some(codes.to_device(self.device).to_kind(Kind::Float));
-        for (node, exact) in self.model.nodes.iter().zip(&self.nodes) {
+        for (at, (node, exact)) in self.model.nodes.iter().zip(&self.nodes).enumerate() {
             let y = exact.run(&inputs(node, &values));
             values[node.output.0 as usize] = Some(y);
+            for &id in node.inputs.iter().filter(|&&id| !keep && self.last_use[id.0 as usize] == at) {
+                values[id.0 as usize] = None;
+            }
         }
         values
     }

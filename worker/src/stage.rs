@@ -28,10 +28,8 @@ use crate::images::Coder;
 use crate::net::Place;
 use crate::observer::{Control, Observer, Phase, Progress};
 use crate::quantize::{Request, hex, options};
-use dyadic_plan::{Plan, lower};
-
-/// Images in a batch that only runs forward.
-const BATCH: usize = 250;
+use crate::sample::Sample;
+use dyadic_plan::{Options, Plan, lower};
 
 /// What every stage reads: the request and what follows from it at once.
 pub struct Setup<'a> {
@@ -53,12 +51,18 @@ impl<'a> Setup<'a> {
     /// # Errors
     /// [`WorkerError::Unsupported`] and [`WorkerError::Invalid`]: what can be refused without running anything.
     pub fn new(request: &'a Request<'a>) -> Result<Self, WorkerError> {
+        Setup::with_options(request, &options(request.spec)?)
+    }
+
+    /// As [`Setup::new`], with codebooks and widths that settings have no word for.
+    ///
+    /// # Errors
+    /// As [`Setup::new`].
+    pub fn with_options(request: &'a Request<'a>, options: &Options) -> Result<Self, WorkerError> {
         let spec = request.spec;
-        let plan = lower(request.network, &options(spec)?)?;
+        let plan = lower(request.network, options)?;
         check_fit(&plan, request)?;
-        if let Some(threads) = spec.threads {
-            tch::set_num_threads(threads as i32);
-        }
+        arithmetic::set_threads(spec.threads);
         let normalization =
             Normalization { mean: spec.normalization.mean.clone(), std: spec.normalization.std.clone() };
         let coder = Coder::new(normalization, request.train.channels)?;
@@ -73,14 +77,15 @@ impl<'a> Setup<'a> {
     }
 
     /// Evaluation images that are used.
-    pub fn eval_count(&self) -> usize {
-        let all = self.request.test.len();
-        self.spec().eval_limit.map_or(all, |l| all.min(l as usize))
+    pub fn evaluation(&self) -> Sample {
+        Sample::new(self.request.test.len(), self.spec().eval_limit)
     }
 
-    /// The order in which training images are taken where nothing is trained.
-    fn order(&self) -> Epoch {
-        Epoch::new(self.request.train.len(), self.spec().seed, u64::MAX)
+    /// The first `count` training images in the order in which they are taken where nothing is trained.
+    fn training(&self, count: usize) -> Vec<usize> {
+        let sample = Sample::new(self.request.train.len(), self.spec().train_limit);
+        let order = Epoch::new(sample.len(), self.spec().seed, u64::MAX);
+        (0..count.min(sample.len())).map(|i| sample.index(order.index(i))).collect()
     }
 }
 

@@ -20,9 +20,10 @@ use tch::{Device, Tensor};
 
 use crate::error::WorkerError;
 use crate::export::Exporter;
-use crate::net::{FloatNet, Leaves, Pass};
+use crate::net::{FloatNet, Leaves, Pass, Watch};
+use crate::requantize::{Target, choose};
 use crate::state::State;
-use dyadic_plan::{Plan, UnitOp};
+use dyadic_plan::{Act, Plan, UnitOp};
 use quantizer::Quantizer;
 
 /// One unit of the plan.
@@ -93,8 +94,8 @@ pub(crate) struct Float<'a> {
     pub(crate) net: &'a FloatNet,
     /// Real values, in the unit's order.
     pub(crate) inputs: Vec<&'a Tensor>,
-    /// Takes the sums of weighted layers (bias included) before their normalization.
-    pub(crate) sums: Option<&'a mut Vec<Tensor>>,
+    /// Sees the sums of weighted layers.
+    pub(crate) watch: &'a mut dyn Watch,
 }
 
 /// A unit in the fake-quantized network.
@@ -122,6 +123,22 @@ impl<'a> Fake<'a> {
     /// An input's step in units of the output's.
     fn ratio(&self, input: usize) -> f64 {
         self.step(self.unit.inputs[input]) / self.step(self.unit.output)
+    }
+
+    /// Exact sums (f32, with |sum| ≤ `bound`) times `scale`, by the very integers that the engine will use.
+    fn uniform(&self, sum: &Tensor, scale: f64, bound: u32) -> Tensor {
+        let Some(channel) = choose(&Target::uniform(scale, bound)) else {
+            // No integers: the export refuses it.
+            return self.quantizer().apply_exact(sum * scale, Act::None);
+        };
+        let (lo, hi) = self.plan.tensors[self.unit.output].coding.range();
+        let codes = {
+            let _guard = tch::no_grad_guard();
+            let t = (sum * (-f64::from(channel.pre)).exp2()).floor_();
+            let t = t * f64::from(channel.multiplier) + f64::from(channel.bias);
+            (t * (-f64::from(channel.shift)).exp2()).floor_().clamp_(f64::from(lo), f64::from(hi))
+        };
+        self.quantizer().replace(sum * channel.slope(), &codes)
     }
 
     /// Rounds to the output's codes.
@@ -154,3 +171,6 @@ fn from_window(window: &ir::Window) -> dyadic_graph::network::Window {
 fn pair(v: [usize; 2]) -> [i64; 2] {
     v.map(|x| x as i64)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,8 @@
 use dyadic_store::blob::Digest;
 use tch::Kind;
 
-use super::{BATCH, Setup, key, report};
+use super::{Setup, key, report};
+use crate::batch;
 use crate::calibrate::Calibration;
 use crate::checkpoint::Checkpoint;
 use crate::error::WorkerError;
@@ -21,7 +22,7 @@ pub struct Calibrated {
     pub key: Digest,
     /// Normalizations that change nothing, activation steps; or a checkpoint's state, part of the way.
     pub state: State,
-    /// Top-1 of the float network on the evaluation images.
+    /// Top-1 of the float network on the evaluation images; 0 where these have no labels.
     pub float_accuracy: f64,
 }
 
@@ -36,7 +37,8 @@ impl Calibrated {
             "calibrated",
             &(
                 (&request.model_sha256, &request.dataset_sha256, &setup.origin.arithmetic),
-                (&spec.normalization, spec.activation_bits, spec.seed, spec.eval_limit, spec.ema.is_some()),
+                (&spec.normalization, spec.activation_bits, spec.seed, spec.ema.is_some()),
+                (spec.train_limit, spec.eval_limit),
             ),
         )?;
         let resumed = match request.resume {
@@ -47,9 +49,11 @@ impl Calibrated {
             observer.log(&format!("resuming at step {}", state.step));
             return Ok(Calibrated { key, state, float_accuracy });
         }
-        let float_accuracy = measure_float(setup, observer)?;
-        observer.metric("float/accuracy", 0, float_accuracy);
-        observer.log(&format!("float network: {:.2} %", 100.0 * float_accuracy));
+        let float_accuracy = if request.labelled { measure_float(setup, observer)? } else { 0.0 };
+        if request.labelled {
+            observer.metric("float/accuracy", 0, float_accuracy);
+            observer.log(&format!("float network: {:.2} %", 100.0 * float_accuracy));
+        }
         Ok(Calibrated { key, state: calibrate(setup, observer)?, float_accuracy })
     }
 }
@@ -57,11 +61,12 @@ impl Calibrated {
 fn measure_float(setup: &Setup, observer: &mut dyn Observer) -> Result<f64, WorkerError> {
     let place = Place { kind: Kind::Float, ..setup.place };
     let net = FloatNet::new(&setup.plan, place);
-    let (count, mut hits) = (setup.eval_count(), 0);
-    for start in (0..count).step_by(BATCH) {
-        let indices: Vec<usize> = (start..(start + BATCH).min(count)).collect();
+    let sample = setup.evaluation();
+    let (count, batch, mut hits) = (sample.len(), batch::images(&setup.plan), 0);
+    for start in (0..count).step_by(batch) {
+        let indices: Vec<usize> = (start..(start + batch).min(count)).map(|i| sample.index(i)).collect();
         let (images, labels) = setup.coder.real_batch(setup.request.test, &indices, place);
-        hits += correct(&tch::no_grad(|| net.logits(&setup.plan, &images)), &labels);
+        hits += correct(&net.logits(&setup.plan, &images), &labels);
         report(observer, Phase::Calibrate, start + indices.len(), count)?;
     }
     Ok(hits as f64 / count.max(1) as f64)
@@ -70,13 +75,12 @@ fn measure_float(setup: &Setup, observer: &mut dyn Observer) -> Result<f64, Work
 fn calibrate(setup: &Setup, observer: &mut dyn Observer) -> Result<State, WorkerError> {
     let place = Place { kind: Kind::Float, ..setup.place };
     let mut calibration = Calibration::new(&setup.plan, place);
-    let train = setup.request.train;
-    let count = train.len().min(IMAGES);
-    let order = setup.order();
-    for start in (0..count).step_by(BATCH) {
-        let indices: Vec<usize> = (start..(start + BATCH).min(count)).map(|i| order.index(i)).collect();
-        calibration.add(&setup.coder.real_batch(train, &indices, place).0);
-        report(observer, Phase::Calibrate, start + indices.len(), count)?;
+    let images = setup.training(IMAGES);
+    let mut done = 0;
+    for indices in images.chunks(batch::images(&setup.plan)) {
+        calibration.add(&setup.coder.real_batch(setup.request.train, indices, place).0);
+        done += indices.len();
+        report(observer, Phase::Calibrate, done, images.len())?;
     }
     calibration.finish(setup.coder.step, setup.spec().ema.is_some())
 }

@@ -7,7 +7,8 @@ use dyadic_store::blob::Digest;
 use dyadic_store::spec::Requant;
 use tch::{Device, Kind};
 
-use super::{BATCH, Setup, Trained, key};
+use super::{Setup, Trained, key};
+use crate::batch;
 use crate::data::Augment;
 use crate::error::WorkerError;
 use crate::export::Naming;
@@ -40,18 +41,14 @@ impl Folded {
             labels: class_names(&request.test.classes, plan.tensors[plan.output].shape.iter().product()),
             shift_only: spec.requant == Requant::Shift,
         };
-        let order = setup.order();
-        // As training saw them: its statistics are what the weights were adapted to.
-        let augment = spec.augment.then_some(Augment { seed: spec.seed, epoch: u64::MAX });
-        let count = recalibrate::images(plan).min(request.train.len());
-        let place = Place { device: Device::Cpu, kind: Kind::Float };
-        let codes: Vec<_> = (0..count)
-            .step_by(BATCH)
-            .map(|start| {
-                let indices: Vec<usize> =
-                    (start..(start + BATCH).min(count)).map(|i| order.index(i)).collect();
-                setup.coder.batch(request.train, &indices, augment, place).0
-            })
+        // As training saw them: its statistics are what the weights were adapted to. Without training, as calibration did.
+        let trained = from.state.step > 0;
+        let augment = (trained && spec.augment).then_some(Augment { seed: spec.seed, epoch: u64::MAX });
+        let place = Place { device: Device::Cpu, kind: Kind::Int8 };
+        let images = setup.training(recalibrate::images(plan));
+        let codes: Vec<_> = images
+            .chunks(batch::images(plan))
+            .map(|indices| setup.coder.batch(request.train, indices, augment, place).0)
             .collect();
         let model = Arc::new(recalibrate::build(plan, &mut state, &naming, &codes, observer)?);
         Ok(Folded { key: key("folded", &from.key)?, state, model })

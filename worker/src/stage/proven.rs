@@ -4,7 +4,7 @@ use dyadic_store::blob::Digest;
 
 use super::{Folded, Setup, key};
 use crate::error::WorkerError;
-use crate::evaluate::{Exactness, evaluate};
+use crate::evaluate::{Evaluation, Exactness, evaluate};
 use crate::observer::Observer;
 
 /// What the engine computes, and that it is what was trained.
@@ -22,8 +22,14 @@ impl Proven {
     /// # Errors
     /// [`WorkerError::NotExact`] if any logit differs in any bit.
     pub fn new(from: &Folded, setup: &Setup, observer: &mut dyn Observer) -> Result<Self, WorkerError> {
-        let exactness =
-            evaluate(&from.model, setup.request.test, &setup.coder, setup.eval_count(), observer)?;
+        let evaluation = Evaluation {
+            plan: &setup.plan,
+            model: &from.model,
+            data: setup.request.test,
+            sample: &setup.evaluation(),
+            coder: &setup.coder,
+        };
+        let exactness = evaluate(&evaluation, observer)?;
         Ok(Proven { key: key("proven", &from.key)?, exactness })
     }
 

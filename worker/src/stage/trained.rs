@@ -43,7 +43,7 @@ impl Trained {
         let mut other_work = 0.0;
         trainer.run(observer, &snapshot, &mut |trainer, observer, epoch| {
             let began = Instant::now();
-            let accuracy = trainer.accuracy(request.test, setup.eval_count(), observer)?;
+            let accuracy = trainer.accuracy(request.test, spec.eval_limit, observer)?;
             observer.metric("epoch/accuracy", epoch as i64 + 1, accuracy);
             observer.log(&format!(
                 "epoch {} of {}: {:.2} % (training graph)",

@@ -1,7 +1,7 @@
 //! Sum of two tensors that no convolution absorbs.
 
 use dyadic_engine::model as ir;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::{Fake, Float, Unit, act};
 use crate::error::WorkerError;
@@ -17,7 +17,10 @@ impl Unit for Add {
     }
 
     fn fake(&self, at: &Fake) -> Tensor {
-        at.quantizer().apply(add_scaled(at.inputs[0] * at.ratio(0), at.inputs[1], at.ratio(1)), self.0)
+        // Sums of codes may need more bits than bf16 has.
+        let wide = |i: usize| at.inputs[i].to_kind(Kind::Float);
+        let sum = add_scaled(wide(0) * at.ratio(0), &wide(1), at.ratio(1));
+        at.quantizer().apply_exact(sum, self.0).to_kind(at.inputs[0].kind())
     }
 
     /// `((a << ka) + (b << kb) + 2^(s−1)) >> s` with the smallest shifts that make every step a multiple.

@@ -1,7 +1,7 @@
 //! The same values in another width or step.
 
 use dyadic_engine::model as ir;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::rule::Rule;
 use super::{Fake, Float, Site, Unit};
@@ -17,7 +17,10 @@ impl Unit for Cast {
     }
 
     fn fake(&self, at: &Fake) -> Tensor {
-        at.quantizer().apply_exact(at.inputs[0] * at.ratio(0))
+        let x = at.inputs[0];
+        let (lo, hi) = at.plan.tensors[at.unit.inputs[0]].coding.range();
+        let bound = lo.unsigned_abs().max(hi.unsigned_abs());
+        at.uniform(&x.to_kind(Kind::Float), at.ratio(0), bound).to_kind(x.kind())
     }
 
     fn export(&self, to: &Exporter, unit: &dyadic_plan::Unit) -> Result<ir::Op, WorkerError> {

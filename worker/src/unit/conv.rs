@@ -15,8 +15,8 @@ use crate::error::WorkerError;
 use crate::export::{Exporter, is_zero, lowest_exponent, no_integers, pack};
 use crate::net::Pass;
 use crate::requantize::{Target, choose};
-use crate::state::LayerState;
-use dyadic_plan::Act;
+use crate::state::{LayerState, State};
+use dyadic_plan::{Act, Plan, UnitOp};
 
 /// A weighted layer.
 pub(super) struct Conv<'a> {
@@ -33,9 +33,7 @@ impl Unit for Conv<'_> {
         let w = self.weights;
         let z = convolve(at.inputs[0], &net.weight[w], self.window, self.groups)
             + net.bias[w].view([1, -1, 1, 1]);
-        if let Some(sums) = &mut at.sums {
-            sums.push(z.shallow_clone());
-        }
+        at.watch.sums(w, &z);
         let z = match &net.norm[w] {
             Some([g, b, m, v, e]) => (z - m) * (g / (v + e).sqrt()) + b,
             None => z,
@@ -71,7 +69,7 @@ impl Unit for Conv<'_> {
         let epilogue = if self.logits {
             logits(to, unit, layer, &bounds)?
         } else {
-            requantize(to, unit, layer, &bounds, self.act)?
+            requantize(to, unit, self.weights, &bounds, self.act)?
         };
         Ok(ir::Op::Conv(ir::Conv {
             window: to_window(self.window),
@@ -84,12 +82,14 @@ impl Unit for Conv<'_> {
 }
 
 fn normalize(z: &Tensor, at: &Fake, w: usize) -> Tensor {
+    // One value a channel has no variance: the running statistics must do.
+    let several = z.numel() > at.plan.weights[w].shape[0];
     let (training, momentum) = match at.pass {
-        Pass::Train => (true, 0.1),
-        Pass::Evaluate => (false, 0.0),
+        Pass::Train { momentum } if several => (true, momentum),
+        _ => (false, 0.0),
     };
     let leaves = at.leaves;
-    let epsilon = f64::from(at.state.layers[w].epsilon);
+    let epsilon = epsilon(at.plan, at.state, w);
     let (mean, variance) = (Some(&leaves.mean[w]), Some(&leaves.variance[w]));
     z.batch_norm(
         leaves.gamma[w].as_ref(),
@@ -103,17 +103,37 @@ fn normalize(z: &Tensor, at: &Fake, w: usize) -> Tensor {
     )
 }
 
+/// The unit of a weighted layer.
+fn unit_of(plan: &Plan, weights: usize) -> Option<&dyadic_plan::Unit> {
+    plan.units.iter().find(|u| matches!(u.op, UnitOp::Conv { weights: w, .. } if w == weights))
+}
+
+/// The step of the tensor that a weighted layer reads.
+pub(crate) fn input_step(plan: &Plan, state: &State, weights: usize) -> f64 {
+    unit_of(plan, weights).map_or(1.0, |u| f64::from(state.step_value(plan.tensors[u.inputs[0]].coding)))
+}
+
+/// The step of the tensor that a weighted layer writes; 1 for logits.
+pub(crate) fn output_step(plan: &Plan, state: &State, weights: usize) -> f32 {
+    unit_of(plan, weights).map_or(1.0, |u| state.step_value(plan.tensors[u.output].coding))
+}
+
+/// ε of a layer's normalization in the units that its variance is in: squared steps of its input.
+pub(crate) fn epsilon(plan: &Plan, state: &State, weights: usize) -> f64 {
+    f64::from(state.layers[weights].epsilon) / input_step(plan, state, weights).powi(2)
+}
+
 /// The affine map of one filter's sum, in real units of the normalization's output.
 struct Folded {
     scale: Vec<f64>,
     offset: Vec<f64>,
 }
 
-fn fold(layer: &LayerState) -> Folded {
+fn fold(layer: &LayerState, epsilon: f64) -> Folded {
     let (gamma, beta) = (&layer.gamma.value, &layer.beta.value);
     let mut folded = Folded { scale: Vec::new(), offset: Vec::new() };
     for (c, filter) in layer.filters.iter().enumerate() {
-        let spread = (f64::from(layer.variance[c]) + f64::from(layer.epsilon)).sqrt();
+        let spread = (f64::from(layer.variance[c]) + epsilon).sqrt();
         let slope = f64::from(gamma[c]) / spread;
         folded.scale.push(slope * f64::from(filter.exponent).exp2());
         folded.offset.push(f64::from(beta[c]) - slope * f64::from(layer.mean[c]));
@@ -124,18 +144,20 @@ fn fold(layer: &LayerState) -> Folded {
 fn requantize(
     to: &Exporter,
     unit: &dyadic_plan::Unit,
-    layer: &LayerState,
+    weights: usize,
     bounds: &[u32],
     act: Act,
 ) -> Result<ir::Epilogue, WorkerError> {
+    let (layer, epsilon) = (&to.state.layers[weights], epsilon(to.plan, to.state, weights));
     let step = to.step(unit.output);
     let residual = unit.inputs.get(1).map(|&r| (to.exponent(r) - to.exponent(unit.output), to.reach(r)));
-    let folded = fold(layer);
+    let folded = fold(layer, epsilon);
     let mut channels = Vec::with_capacity(bounds.len());
     for (c, &bound) in bounds.iter().enumerate() {
         let target = Target {
             scale: folded.scale[c] / step,
             offset: folded.offset[c] / step,
+            mean: f64::from(layer.mean[c]) * (-f64::from(layer.filters[c].exponent)).exp2(),
             bound,
             residual,
             shift_only: to.naming.shift_only,

@@ -55,8 +55,8 @@ fn max_pool(x: &Tensor, window: &Window) -> Tensor {
     x.max_pool2d(pair(window.kernel), pair(window.stride), padding, pair(window.dilation), false)
 }
 
-/// Pads with the lowest f32.
+/// Pads with −∞, which every kind has.
 fn pad_with_lowest(x: &Tensor, sides: [i64; 4]) -> Tensor {
     let inside = x.ones_like().constant_pad_nd(sides);
-    x.constant_pad_nd(sides).masked_fill(&inside.eq(0.0), f64::from(f32::MIN))
+    x.constant_pad_nd(sides).masked_fill(&inside.eq(0.0), f64::NEG_INFINITY)
 }

@@ -1,6 +1,6 @@
 //! Rounding and clamping in the fake-quantized network.
 
-use tch::{Kind, Tensor, no_grad};
+use tch::{Kind, Tensor};
 
 use crate::net::Leaves;
 use crate::state::State;
@@ -27,13 +27,26 @@ impl<'a> Quantizer<'a> {
 
     /// For values that are multiples of a power of two: these lie halfway often, and halves must go up as in the engine.
     /// (Elsewhere halves are made by bf16, and going to even keeps their mean.)
-    pub(super) fn apply_exact(&self, z: Tensor) -> Tensor {
+    pub(super) fn apply_exact(&self, z: Tensor, act: Act) -> Tensor {
         if self.scale.is_none() {
-            let _ = no_grad(|| z.detach().g_add_scalar_(0.5).floor_());
+            let _guard = tch::no_grad_guard();
+            let _ = z.detach().g_add_scalar_(0.5).floor_();
         }
-        self.apply(z, Act::None)
+        self.apply(z, act)
     }
 
+    /// Codes that are known: `z` gives the gradient, `codes` the values.
+    pub(super) fn replace(&self, z: Tensor, codes: &Tensor) -> Tensor {
+        let learning = self.scale.is_some();
+        let y = self.apply(z, Act::None);
+        if !learning {
+            let _guard = tch::no_grad_guard();
+            y.detach().copy_(codes);
+        }
+        y
+    }
+
+    /// Rounds and clamps; the gradient passes between the lowest and the highest code.
     pub(super) fn apply(&self, z: Tensor, act: Act) -> Tensor {
         let (lo, hi) = match act {
             Act::None => (self.lo, self.hi),
@@ -48,9 +61,14 @@ impl<'a> Quantizer<'a> {
                 .internal_fake_quantize_learnable_per_tensor_affine(scale, &zero, lo as i64, hi as i64, 1.0);
             return y.to_kind(kind);
         }
-        // A threshold keeps its input, not its result, for the backward pass: the result may be rounded in place.
-        let y = if act == Act::None { z } else { z.threshold(0.0, 0.0) };
-        let _ = no_grad(|| y.detach().round_().clamp_(lo, hi));
+        if !z.requires_grad() {
+            return z.detach().clamp_(lo, hi).round_();
+        }
+        // `z` where it lies between `lo` and `hi`, else 0, and the same for its gradient: hardtanh's derivative, times `z`.
+        // It keeps `z` for the backward pass, not its result, so that the codes can be written over that.
+        let y = z.detach().hardtanh_backward(&z, lo, hi);
+        let _guard = tch::no_grad_guard();
+        let _ = z.detach().clamp_out(&y.detach(), lo, hi).round_();
         y
     }
 }

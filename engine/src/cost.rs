@@ -143,6 +143,19 @@ impl Density {
     }
 }
 
+impl Cost {
+    /// What the requantize rule of so many channels takes where no weights come with it: casts, lone normalizations,
+    /// average pools.
+    pub fn requantize(channels: u64) -> Self {
+        Cost { bytes: channels.saturating_mul(7), ..Cost::default() }
+    }
+
+    /// What a table over so many codes takes.
+    pub fn table(codes: u64) -> Self {
+        Cost { bytes: codes.saturating_mul(2), ..Cost::default() }
+    }
+}
+
 impl Add for Cost {
     type Output = Cost;
 

@@ -75,10 +75,10 @@ impl<'a> Calibration<'a> {
         let Calibration { plan, net, steps, moments, read, .. } = self;
         if self.images == 0.0 {
             // The highest exponent of each step, over all its tensors, before any error is counted.
-            net.forward(plan, &x, &mut Tops { plan, read, steps });
+            let _ = net.forward(plan, &x, &mut Tops { plan, read, steps });
         }
         let errors = self.images < STEP_IMAGES;
-        net.forward(plan, &x, &mut Counter { plan, read, moments, steps: errors.then_some(steps) });
+        let _ = net.forward(plan, &x, &mut Counter { plan, read, moments, steps: errors.then_some(steps) });
         self.images += x.size()[0] as f64;
     }
 

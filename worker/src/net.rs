@@ -160,7 +160,7 @@ impl FloatNet {
         let last_use = last_uses(plan);
         for (at, unit) in plan.units.iter().enumerate() {
             let inputs = inputs(&values, unit);
-            let y = unit::of(&unit.op).float(&mut Float { plan, unit, net: self, inputs, watch });
+            let y = unit::of(&unit.op).float(&mut Float { net: self, inputs, watch: &mut *watch });
             watch.value(unit.output, &y);
             values[unit.output] = Some(y);
             release(&mut values, unit, at, &last_use, plan.output);

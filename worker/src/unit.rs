@@ -86,10 +86,6 @@ units! { at;
 
 /// A unit in the float network.
 pub(crate) struct Float<'a> {
-    /// The lowered network.
-    pub(crate) plan: &'a Plan,
-    /// This unit.
-    pub(crate) unit: &'a dyadic_plan::Unit,
     /// The weights.
     pub(crate) net: &'a FloatNet,
     /// Real values, in the unit's order.

@@ -29,9 +29,10 @@ impl Unit for Add {
         let finest = to.exponent(unit.inputs[0]).min(to.exponent(unit.inputs[1])).min(out);
         let shift = (out - finest) as u32;
         let operand = [0, 1].map(|i| to.exponent(unit.inputs[i]) - finest);
+        let spread = operand.iter().map(|&k| k as u32).fold(shift, u32::max);
         if shift > 15 || operand.iter().any(|&k| k > 15) {
             let reason =
-                format!("the steps of the operands and the sum differ by 2^{}", shift.max(operand[0] as u32));
+                format!("the steps that calibration or training gave operands and sum differ by 2^{spread}");
             return Err(Refusal { layer: unit.name.clone(), reason }.into());
         }
         let (lo, hi) = to.range(unit.output, self.0);

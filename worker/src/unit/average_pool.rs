@@ -9,7 +9,6 @@ use super::rule::Rule;
 use super::{Fake, Float, Site, Unit, from_window, pair, to_window};
 use crate::error::WorkerError;
 use crate::export::Exporter;
-use dyadic_plan::TensorPlan;
 
 /// Mean over windows.
 pub(super) struct AveragePool<'a>(pub(super) &'a Window);
@@ -22,16 +21,15 @@ impl AveragePool<'_> {
 
 impl Unit for AveragePool<'_> {
     fn float(&self, at: &mut Float) -> Tensor {
-        average(at.inputs[0], &at.plan.tensors[at.unit.inputs[0]], self.0)
+        sum(at.inputs[0], self.0) / f64::from(self.positions())
     }
 
     fn fake(&self, at: &Fake) -> Tensor {
         let x = at.inputs[0];
         let positions = self.positions();
-        let input = &at.plan.tensors[at.unit.inputs[0]];
-        let sum = average(&x.to_kind(Kind::Float), input, self.0) * f64::from(positions);
-        let (lo, hi) = input.coding.range();
+        let (lo, hi) = at.plan.tensors[at.unit.inputs[0]].coding.range();
         let bound = lo.unsigned_abs().max(hi.unsigned_abs()).saturating_mul(positions);
+        let sum = sum(&x.to_kind(Kind::Float), self.0);
         at.uniform(&sum, at.ratio(0) / f64::from(positions), bound).to_kind(x.kind())
     }
 
@@ -43,20 +41,20 @@ impl Unit for AveragePool<'_> {
     }
 }
 
-/// Sum over windows divided by the window's size; padding counts as zero.
-fn average(x: &Tensor, tensor: &TensorPlan, window: &Window) -> Tensor {
+/// Sum over windows; padding counts as zero. Of integers it is exact while it stays below 2^24.
+fn sum(x: &Tensor, window: &Window) -> Tensor {
+    let [_, channels, height, width] = x.size()[..] else { return x.shallow_clone() };
+    let [kh, kw] = pair(window.kernel);
     if window.dilation != [1, 1] {
-        let [kh, kw] = pair(window.kernel);
-        let channels = tensor.shape[0] as i64;
         let ones = Tensor::ones([channels, 1, kh, kw], (x.kind(), x.device()));
-        return convolve(x, &ones, window, tensor.shape[0]) / (kh * kw) as f64;
+        return convolve(x, &ones, window, channels as usize);
     }
-    if window.kernel == [tensor.shape[1], tensor.shape[2]] && window.padding == [0; 4] {
-        return x.mean_dim([2i64, 3].as_slice(), true, x.kind());
+    if [kh, kw] == [height, width] && window.padding == [0; 4] {
+        return x.sum_dim_intlist([2i64, 3].as_slice(), true, x.kind());
     }
     let [top, left, bottom, right] = window.padding.map(|p| p as i64);
     let x = if window.padding == [0; 4] { x.shallow_clone() } else { x.zero_pad2d(left, right, top, bottom) };
-    x.avg_pool2d(pair(window.kernel), pair(window.stride), [0, 0], false, true, None)
+    x.avg_pool2d([kh, kw], pair(window.stride), [0, 0], false, true, 1)
 }
 
 /// The exact sum over windows, requantized.
@@ -73,18 +71,6 @@ impl Exact {
 
 impl super::Exact for Exact {
     fn run(&self, inputs: &[&Tensor]) -> Tensor {
-        // With a divisor of 1 the pool is the sum, exact while it stays below 2^24 (checked by the engine's bounds).
-        let x = inputs[0];
-        let channels = x.size()[1];
-        let [kh, kw] = pair(self.window.kernel);
-        let sum = if self.window.dilation == [1, 1] {
-            let [top, left, bottom, right] = self.window.padding.map(|p| p as i64);
-            let x = x.zero_pad2d(left, right, top, bottom);
-            x.avg_pool2d([kh, kw], pair(self.window.stride), [0, 0], false, true, 1)
-        } else {
-            let ones = Tensor::ones([channels, 1, kh, kw], (x.kind(), x.device()));
-            convolve(x, &ones, &self.window, channels as usize)
-        };
-        self.rule.apply(&sum, None)
+        self.rule.apply(&sum(inputs[0], &self.window), None)
     }
 }

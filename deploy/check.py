@@ -21,6 +21,15 @@ CONDITIONS = {"service_started", "service_healthy", "service_completed_successfu
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|ACCESS_KEY", re.I)
 
 
+# Every image that anything here is made from: its project, and the licence of what we take from it.
+IMAGES = {
+    "debian": ("Debian, https://www.debian.org", "free software of many licences (DFSG)"),
+    "dxflrs/garage": ("Garage, https://garagehq.deuxfleurs.fr", "AGPL-3.0-only; a program that runs beside ours, never linked"),
+    "postgres": ("PostgreSQL, https://www.postgresql.org", "PostgreSQL"),
+    "rust": ("Rust, https://www.rust-lang.org", "MIT OR Apache-2.0"),
+}
+
+
 def settings():
     """Every environment variable that our programs read by a flag's `env`."""
     sources = [p for crate in ("server", "worker", "client") for p in (ROOT / crate / "src").rglob("*.rs")]
@@ -28,8 +37,23 @@ def settings():
 
 
 def pinned(image):
-    _, _, tag = image.rpartition(":")
+    _, _, tag = image.partition("@")[0].rpartition(":")
     return ":" in image and tag != "latest" and any(c.isdigit() for c in tag)
+
+
+def images(compose, dockerfiles):
+    """Every image that is named, by where."""
+    for name, it in compose["services"].items():
+        if "image" in it:
+            yield it["image"], f"{COMPOSE}: {name}"
+    for path, text in dockerfiles.items():
+        stages = re.findall(r"^FROM \S+ AS (\S+)", text, re.M)
+        yield from ((image, path) for image in re.findall(r"^FROM (\S+)", text, re.M) if image not in stages)
+
+
+def project(image):
+    """Project and licence; None for an image that is not listed."""
+    return IMAGES.get(re.split("[:@]", image.removeprefix("docker.io/").removeprefix("library/"))[0])
 
 
 def service(name, it, compose, dockerfiles):
@@ -98,6 +122,8 @@ def main():
     faults = [f"{path}: {fault}" for path, text in files.items() for fault in dockerfile(text)]
     for name, it in compose["services"].items():
         faults += [f"{COMPOSE}: {name}: {fault}" for fault in service(name, it, compose, files)]
+    used = sorted(set(images(compose, files)))
+    faults += [f"{where}: {image} is of no project that IMAGES in deploy/check.py lists" for image, where in used if not project(image)]
     made = (ROOT / "deploy/make-secrets.sh").read_text()
     for name, secret in compose["secrets"].items():
         if secret != {"file": f"deploy/secrets/{name}"} or name not in made:
@@ -106,6 +132,8 @@ def main():
         read = subprocess.run(["docker", "compose", "-f", COMPOSE, "config", "-q"], cwd=ROOT, capture_output=True, text=True)
         if read.returncode:
             faults.append(read.stderr.strip())
+    for image in dict.fromkeys(image for image, _ in used if project(image)):
+        print(f"deploy: {image.partition('@')[0]}: {'; '.join(project(image))}")
     print("\n".join(faults) if faults else "deploy: everything named is there, pinned and closed")
     sys.exit(bool(faults))
 

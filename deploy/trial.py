@@ -1,14 +1,17 @@
 """Runs docker-compose.yml's server and worker bare: same entry point, commands, settings, secrets and health check, no container engine.
 
-    deploy/trial.sh
+    deploy/trial.sh [--garage PROGRAM | --s3 URL]
 
-PostgreSQL is the installed one, on TCP with the password of the secret; the S3-compatible store is moto's server. Names of containers
-become addresses of this machine, and folders of containers become folders below a temporary one; all else is taken from
-docker-compose.yml and the container files as it stands. A small job then goes the whole way.
+PostgreSQL is the installed one, on TCP with the password of the secret. The S3-compatible store is moto's server; with --garage it is
+that program, started as the compose file's own store; with --s3 it is one that runs already, with a bucket named dyadic and the keys and
+region of the usual AWS_... variables. Names of containers become addresses of this machine, and folders of containers become folders
+below a temporary one; all else is taken from docker-compose.yml and the container files as it stands. A small job then goes the whole
+way, every object of the store must be what its name says, and one that is damaged must be healed by pushing again.
 """
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -26,10 +29,10 @@ import tempfile
 import time
 import urllib.request
 
+import boto3
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-FOLDERS = ("/run/secrets", "/var/lib/dyadic", "/opt/libtorch/lib")
 
 
 def free_port():
@@ -83,18 +86,23 @@ def image(path):
 class Machine:
     """What the containers' names, folders and addresses are here."""
 
-    def __init__(self, folder, programs, compose):
+    def __init__(self, folder, programs, compose, given):
         self.folder, self.programs, self.compose = folder, programs, compose
         self.database, self.blobs, self.server = free_port(), free_port(), free_port()
+        self.garage = given.garage and given.garage.resolve()
+        self.endpoint = given.s3 or f"http://127.0.0.1:{self.blobs}"
         self.words = {
             "@database/": f"@127.0.0.1:{self.database}/",
-            "//blobs:9000": f"//127.0.0.1:{self.blobs}",
+            "http://blobs:3900": self.endpoint,
+            "0.0.0.0:3900": f"127.0.0.1:{self.blobs}",
+            "127.0.0.1:3901": f"127.0.0.1:{free_port()}",
             "0.0.0.0:8470": f"127.0.0.1:{self.server}",
             "/opt/libtorch/lib": f"{os.environ['LIBTORCH']}/lib",
         }
 
     def here(self, value, service):
-        words = {"/run/secrets": f"{self.folder}/secrets", "/var/lib/dyadic": f"{self.folder}/{service}", **self.words}
+        words = {"/run/secrets": f"{self.folder}/secrets", **self.words}
+        words |= dict.fromkeys(("/var/lib/dyadic", "/var/lib/garage"), f"{self.folder}/{service}")
         for there, this in words.items():
             value = value.replace(there, this)
         return value
@@ -105,8 +113,14 @@ class Machine:
         given = image(it["build"]["dockerfile"])["ENV"] | it["environment"]
         ours = {key: self.here(value, service) for key, value in given.items()}
         # The port is another one than in the container; the health check has to know.
-        extra = {"DYADIC_SERVER": f"http://127.0.0.1:{self.server}"} if service == "server" else {}
-        return {"PATH": f"{self.programs}:{os.defpath}", "HOME": f"{self.folder}/{service}", **extra, **ours}
+        extra = {
+            "server": {"DYADIC_SERVER": f"http://127.0.0.1:{self.server}"},
+            "blobs": {"GARAGE_CONFIG_FILE": f"{self.folder}/garage.toml"},
+        }.get(service, {})
+        if "AWS_REGION" in ours and "AWS_REGION" in os.environ and self.endpoint.split(":")[-1] != str(self.blobs):
+            extra["AWS_REGION"] = os.environ["AWS_REGION"]
+        path = f"{self.programs}:{self.garage.parent}:{os.defpath}" if self.garage else f"{self.programs}:{os.defpath}"
+        return {"PATH": path, "HOME": f"{self.folder}/{service}", **ours, **extra}
 
     def command(self, service):
         built = image(self.compose["services"][service]["build"]["dockerfile"])
@@ -161,17 +175,58 @@ def postgres(machine):
 
 
 @contextlib.contextmanager
-def blobs(machine):
+def moto(machine):
     with open(machine.folder / "blobs.log", "wb") as log:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(machine.blobs)]
         server = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        address = f"http://127.0.0.1:{machine.blobs}"
-        until("the S3-compatible store answers", 60, lambda: answers(f"{address}/moto-api/"), [server])
-        urllib.request.urlopen(urllib.request.Request(f"{address}/dyadic", method="PUT")).close()
+        until("the S3-compatible store answers", 60, lambda: answers(f"{machine.endpoint}/moto-api/"), [server])
+        urllib.request.urlopen(urllib.request.Request(f"{machine.endpoint}/dyadic", method="PUT")).close()
         yield server
     finally:
         stop(server, 10)
+
+
+@contextlib.contextmanager
+def garage(machine):
+    """The compose file's own store, by its own commands."""
+    config = (ROOT / "deploy/garage.toml").read_text()
+    (machine.folder / "garage.toml").write_text(machine.here(config, "blobs"))
+    server = machine.start("blobs")
+    try:
+        print(f"trial: {' '.join(machine.command('blobs')[1:])}", flush=True)
+        until("the store is healthy", 60, lambda: machine.healthy("blobs"), [server])
+        yield server
+    finally:
+        stop(server, 30)
+
+
+def objects(machine):
+    """The bucket, for a look past our own programs."""
+    seen = machine.environment("server")
+    keys = {
+        f"aws_{name}": pathlib.Path(seen[f"AWS_{name.upper()}_FILE"]).read_text() for name in ("access_key_id", "secret_access_key")
+    }
+    return boto3.resource("s3", endpoint_url=machine.endpoint, region_name=seen["AWS_REGION"], **keys).Bucket("dyadic")
+
+
+def all_whole(machine):
+    """How many objects there are; each must be what its name says."""
+    stored = {item.key: hashlib.sha256(item.get()["Body"].read()).hexdigest() for item in objects(machine).objects.all()}
+    if damaged := [key for key, digest in stored.items() if key.replace("/", "") != digest]:
+        sys.exit(f"the store holds other bytes than the names say: {damaged}")
+    return len(stored)
+
+
+def heal(machine):
+    """Damages the data set's object, and pushes again: the first time it is seen, the second time replaced."""
+    largest = max(objects(machine).objects.all(), key=lambda item: item.size)
+    objects(machine).put_object(Key=largest.key, Body=bytes(largest.size))
+    push = [f"{machine.programs}/dyadic", "dataset", "push", machine.folder / "digits", "--name", "digits", "--json"]
+    first = subprocess.run(push, env=machine.environment("server"), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if first.returncode == 0 or "damaged" not in first.stdout + first.stderr:
+        sys.exit(f"nobody saw that {largest.key} is damaged: {first.stdout}{first.stderr}")
+    machine.dyadic(*push[1:-1])
 
 
 def digits(folder):
@@ -209,6 +264,9 @@ def one_job(machine):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    store = arguments.add_mutually_exclusive_group()
+    store.add_argument("--garage", type=pathlib.Path, metavar="PROGRAM", help="run this as the compose file's own store")
+    store.add_argument("--s3", metavar="URL", help="use this store, which runs already")
     arguments.add_argument("--programs", default=ROOT / "target/debug", type=pathlib.Path, help="where the built programs are")
     given = arguments.parse_args()
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -219,10 +277,14 @@ def main():
         subprocess.run([folder / "make-secrets.sh"], check=True)
         # In a container the files stand alone; here PostgreSQL's user has to come by them.
         (folder / "secrets").chmod(0o755)
-        machine = Machine(folder, given.programs.resolve(), compose)
+        machine = Machine(folder, given.programs.resolve(), compose, given)
         try:
             stack.enter_context(postgres(machine))
-            stack.enter_context(blobs(machine))
+            if given.s3:
+                for name, secret in (("AWS_ACCESS_KEY_ID", "blobs_user"), ("AWS_SECRET_ACCESS_KEY", "blobs_password")):
+                    (folder / "secrets" / secret).write_text(os.environ[name])
+            else:
+                stack.enter_context(garage(machine) if given.garage else moto(machine))
             running = {}
             for service, seconds in (("server", 60), ("worker", 0)):
                 process = running[service] = machine.start(service)
@@ -231,6 +293,9 @@ def main():
                 if seconds:
                     until(f"{service} is healthy", seconds, lambda service=service: machine.healthy(service), [process])
             print(f"trial: a job went the whole way, accuracy {one_job(machine):.3f}", flush=True)
+            print(f"trial: {all_whole(machine)} objects, each what its name says", flush=True)
+            heal(machine)
+            print(f"trial: a damaged object is seen and healed, {all_whole(machine)} objects are whole", flush=True)
             for service in ("worker", "server"):
                 grace = int(compose["services"][service]["stop_grace_period"].removesuffix("s"))
                 if code := stop(running[service], grace):

@@ -10,18 +10,19 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-OURS = ["proto", "graph", "plan", "engine", "store", "server", "worker", "client"]
+OURS = ["proto", "graph", "plan", "data", "engine", "store", "server", "worker", "client"]
 PACKAGES = {folder: "dyadic-cli" if folder == "client" else f"dyadic-{folder}" for folder in OURS}
 # What a crate may import of ours.
 MAY = {
     "proto": set(),
     "graph": set(),
     "plan": {"graph", "engine"},
+    "data": set(),
     "engine": set(),
     "store": set(),
-    "server": {"proto", "graph", "plan", "engine", "store"},
-    "worker": {"graph", "plan", "engine", "store"},
-    "client": {"proto"},
+    "server": {"proto", "graph", "plan", "data", "engine", "store"},
+    "worker": {"graph", "plan", "data", "engine", "store"},
+    "client": {"proto", "data"},
 }
 # Foreign crates that only these of ours may name as a dependency.
 ONLY = {
@@ -32,7 +33,14 @@ ONLY = {
     "tokio": {"store", "server", "worker", "client"},
 }
 # What must not even come in by way of others.
-NEVER_BELOW = {"server": {"torch-sys", "tch"}, "client": {"torch-sys", "sqlx"}, "graph": {"tokio"}, "plan": {"tokio", "tch", "torch-sys", "sqlx"}, "engine": {"tokio"}}
+NEVER_BELOW = {
+    "server": {"torch-sys", "tch"},
+    "client": {"torch-sys", "sqlx"},
+    "graph": {"tokio"},
+    "plan": {"tokio", "torch-sys", "sqlx"},
+    "data": {"tokio", "torch-sys", "sqlx"},
+    "engine": {"tokio"},
+}
 
 SQL = re.compile(r'"\s*(SELECT\s.+\sFROM|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|CREATE\s+(TABLE|DATABASE)|LISTEN\s+\w)', re.S)
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|root|home)/|\.\./shared/")

@@ -144,6 +144,12 @@ fn source_of(status: &Status) -> Option<String> {
     Some(source.to_string())
 }
 
+impl From<dyadic_data::DataError> for CliError {
+    fn from(error: dyadic_data::DataError) -> Self {
+        CliError { hint: error.hint(), ..Self::usage(error.to_string()) }
+    }
+}
+
 impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> Self {
         Self::failed(error.to_string())

@@ -3,7 +3,6 @@
 mod cli;
 mod command;
 mod connect;
-mod dataset;
 mod error;
 mod npy;
 mod output;

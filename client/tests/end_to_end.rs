@@ -56,6 +56,7 @@ fn from_an_onnx_file_to_a_served_network_and_back_from_every_accident() {
     a_model_and_its_side_file_are_pushed_once(&stack);
     a_dataset_is_recognized_and_pushed_once(&stack);
     let job = a_job_succeeds_and_its_accuracy_is_the_served_one(&stack);
+    a_plan_says_what_the_job_has_made(&stack, &job);
     the_same_key_answers_the_same_job(&stack);
     every_list_reads_as_a_table_and_as_json(&stack, &job);
     a_killed_worker_loses_nothing(&stack);
@@ -126,6 +127,25 @@ fn a_job_succeeds_and_its_accuracy_is_the_served_one(stack: &Stack) -> String {
     let artifact = std::fs::read(string(&pulled["files"][0])).expect("artifact");
     assert_eq!(artifact.len() as u64, job["artifact"]["size_bytes"].as_u64().expect("size"));
     id
+}
+
+fn a_plan_says_what_the_job_has_made(stack: &Stack, job: &str) {
+    let flags = ["job", "plan", "--model", "lenet", "--dataset", "digits", "--method", "aptq"];
+    let before = stack.json(&["job", "list"]);
+    let plan = stack.json(&flags);
+    let units = plan["units"].as_array().expect("units");
+    let weighted: Vec<_> = units.iter().filter(|unit| !unit["bits"].is_null()).collect();
+    assert_eq!(weighted.iter().map(|unit| unit["bits"].clone()).collect::<Vec<_>>(), [8, 2, 2, 2, 8]);
+    assert_eq!(plan["refusals"], Value::from(Vec::<Value>::new()));
+    // The artifact has the plan's numbers, and its graph as JSON.
+    let size = stack.json(&["job", "show", job])["artifact"]["size_bytes"].as_u64().expect("size");
+    let planned = plan["total"]["bytes"].as_u64().expect("bytes");
+    assert!((planned..planned + 16_384).contains(&size), "{planned} planned, {size} made");
+    let table = text(&stack.ok(&flags).stdout);
+    assert!(table.contains("linear8 8") && table.contains("sign-split 2 angle") && table.contains("total"));
+    let toml = text(&stack.ok(&[&flags[..], &["--toml"]].concat()).stdout);
+    assert!(toml.starts_with("version = 1\n") && toml.contains("[[layer]]"), "{toml}");
+    assert_eq!(stack.json(&["job", "list"]), before, "a plan queues nothing");
 }
 
 fn the_same_key_answers_the_same_job(stack: &Stack) {

@@ -4,6 +4,7 @@
 //! APTQ and APQ differ in which lists they allow and in what "best" means; every fit here is exact for its criterion.
 //! A reading is a [`Codebook`] in a file of its own, named once, in [`all`].
 
+mod additive;
 mod angle;
 mod choice;
 mod filter;
@@ -11,6 +12,8 @@ mod fitter;
 mod histogram;
 mod ladder;
 mod linear8;
+mod multi_binary;
+mod scale;
 mod sign_split;
 mod single_shift;
 mod statistics;
@@ -26,7 +29,14 @@ pub use statistics::{Statistics, digits};
 
 /// Every codebook. Of those of a family, the first one that has a width is that width's default.
 pub fn all() -> &'static [&'static dyn Codebook] {
-    &[&sign_split::SignSplit, &two_term::TwoTerm, &single_shift::SingleShift, &linear8::Linear8]
+    &[
+        &sign_split::SignSplit,
+        &additive::Additive,
+        &two_term::TwoTerm,
+        &single_shift::SingleShift,
+        &multi_binary::MultiBinary,
+        &linear8::Linear8,
+    ]
 }
 
 /// The codebook of this name.
@@ -85,9 +95,27 @@ pub trait Codebook: Sync {
     fn latents(&self) -> usize {
         1
     }
+
+    /// The latent weights that a filter of float weights begins with: [`Codebook::latents`] filters, one after the other.
+    fn start(&self, _objective: Objective, w: &[f32]) -> Vec<f32> {
+        w.to_vec()
+    }
+
+    /// The float filter that latent weights stand for.
+    fn sum(&self, latent: &[f32]) -> Vec<f32> {
+        latent.to_vec()
+    }
+
+    /// The gradient of the latent weights from that of the fitted filter's values: straight through, except where a latent
+    /// weight has left its filter's range.
+    fn pass_back(&self, latent: &[f32], filter: &Filter, gradient: &[f32]) -> Vec<f32> {
+        let inside = |w: f32| w >= -filter.clip.0 && w <= filter.clip.1;
+        latent.iter().zip(gradient).map(|(&w, &g)| if inside(w) { g } else { 0.0 }).collect()
+    }
 }
 
-/// Fits filters of one codebook, width and objective. Every `w` holds a filter's latent weights, all finite, not all 0.
+/// Fits filters of one codebook, width and objective. Every `w` holds a filter's latent weights, all finite and, where it
+/// is not said otherwise, not all 0.
 pub trait Fitting: Debug + Send {
     /// The best levels, exponent and codes.
     fn fit(&mut self, w: &[f32], out: &mut Filter);

@@ -1,14 +1,23 @@
 //! What becomes of each layer of a float network, before anything is trained and without libtorch.
 //!
 //! [`lower`] makes the [`Plan`]: the network's quantized units, one for each node of the integer network, with the width
-//! of every tensor and the [`codebook`] of every weighted layer. What cannot be quantized is refused here, by the layer's
-//! name in the source file, so that whoever takes in a model can say so before a job is queued.
+//! of every tensor, the [`codebook`] of every weighted layer, the steps that tensors share, and what each unit costs. The
+//! [`Rules`] say what is wanted. What cannot be quantized is refused here, all of it at once, by the layers' names in the
+//! source file, so that whoever takes in a model can say so before a job is queued.
 
 pub mod codebook;
+mod expected;
+mod limits;
 mod lower;
+mod operation;
 mod plan;
 mod refusal;
+mod rules;
+mod summary;
 
-pub use lower::{Options, lower};
-pub use plan::{Act, Coding, Plan, TensorPlan, Unary, Unit, UnitOp, WeightPlan};
+pub use lower::lower;
+pub use operation::{Act, Unary, UnitOp};
+pub use plan::{Coding, Plan, TensorPlan, Unit, WeightPlan};
 pub use refusal::Refusal;
+pub use rules::{Defaults, MAX_PATTERN, MAX_RULES, Pattern, Role, Rule, RuleError, Rules, Settings};
+pub use summary::{Row, Total};

@@ -3,9 +3,12 @@
 //! Training, exact simulation and export all walk the same plan, so that none of them can disagree about what is fused,
 //! where a rounding happens or how wide a tensor is.
 
-use dyadic_graph::network::{BatchNorm, Window};
+use dyadic_engine::cost::Cost;
+use dyadic_graph::network::BatchNorm;
 
 use crate::codebook::Choice;
+use crate::operation::UnitOp;
+use crate::rules::{Role, Rules};
 
 /// The lowered network.
 #[derive(Debug, Clone)]
@@ -26,8 +29,10 @@ pub struct Plan {
     pub units: Vec<Unit>,
     /// The weighted layers, in the order of their units.
     pub weights: Vec<WeightPlan>,
-    /// Number of distinct activation steps ([`TensorPlan::step`] indexes them).
+    /// Number of distinct activation steps ([`Coding::Codes`] indexes them).
     pub steps: usize,
+    /// What the plan was made by.
+    pub rules: Rules,
 }
 
 /// A tensor of codes.
@@ -42,7 +47,7 @@ pub struct TensorPlan {
 }
 
 /// How a tensor's values are coded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Coding {
     /// The network's input: 8 bits, signed, step free.
     Input,
@@ -70,86 +75,8 @@ pub struct Unit {
     pub output: usize,
     /// What it does.
     pub op: UnitOp,
-}
-
-/// What a unit does.
-#[derive(Debug, Clone, PartialEq)]
-pub enum UnitOp {
-    /// Convolution or fully connected layer, normalization, residual addition (inputs `[x, residual]`), activation.
-    Conv {
-        /// Index into [`Plan::weights`].
-        weights: usize,
-        /// Geometry.
-        window: Window,
-        /// Groups.
-        groups: usize,
-        /// What follows the sum; ignored for logits.
-        act: Act,
-        /// Whether the sums are the network's output.
-        logits: bool,
-    },
-    /// The same values in another width or step.
-    Cast,
-    /// Sum of two tensors, activation.
-    Add(Act),
-    /// Maximum over windows.
-    MaxPool(Window),
-    /// Mean over windows.
-    AvgPool(Window),
-    /// A function of one variable.
-    Unary(Unary),
-    /// Along channels.
-    Concat,
-}
-
-/// The clamp at the end of a unit.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Act {
-    /// None but the output's own range.
-    None,
-    /// Not below 0.
-    Relu,
-    /// Between 0 and this value.
-    Clip(f32),
-}
-
-/// Functions realized as tables.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Unary {
-    /// `max(x, 0)` where nothing before it can absorb it.
-    Relu,
-    /// Between 0 and this value.
-    Clip(f32),
-    /// Slope of the negative side.
-    LeakyRelu(f32),
-    /// Logistic function.
-    Sigmoid,
-    /// Hyperbolic tangent.
-    Tanh,
-}
-
-impl Unary {
-    /// The function's value.
-    pub fn apply(self, x: f64) -> f64 {
-        match self {
-            Unary::Relu => x.max(0.0),
-            Unary::Clip(hi) => x.clamp(0.0, f64::from(hi)),
-            Unary::LeakyRelu(slope) => {
-                if x < 0.0 {
-                    x * f64::from(slope)
-                } else {
-                    x
-                }
-            }
-            Unary::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-            Unary::Tanh => x.tanh(),
-        }
-    }
-
-    /// Whether the result can be negative.
-    pub fn signed(self) -> bool {
-        matches!(self, Unary::LeakyRelu(_) | Unary::Tanh)
-    }
+    /// What it costs, with the zeros and digits that are expected of its codebook.
+    pub cost: Cost,
 }
 
 /// A weighted layer as the float network has it.
@@ -167,6 +94,8 @@ pub struct WeightPlan {
     pub norm: Option<BatchNorm>,
     /// How its filters are quantized.
     pub method: Choice,
+    /// Where the layer stands.
+    pub role: Role,
     /// Multiply-accumulates for one image.
     pub macs: u64,
 }
@@ -175,6 +104,17 @@ impl WeightPlan {
     /// Weights in one filter.
     pub fn per_filter(&self) -> usize {
         self.shape[1] * self.shape[2] * self.shape[3]
+    }
+
+    /// Latent weights that training keeps for one filter.
+    pub fn latents_per_filter(&self) -> usize {
+        self.method.codebook().latents() * self.per_filter()
+    }
+
+    /// The latent weights that training begins with, filter by filter.
+    pub fn latents(&self) -> Vec<f32> {
+        let start = |w| self.method.codebook().start(self.method.objective(), w);
+        self.data.chunks_exact(self.per_filter()).flat_map(start).collect()
     }
 }
 

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use dyadic_graph::network::{Network, Window};
-use dyadic_plan::codebook::{Boundary, Method};
-use dyadic_plan::{Act, Coding, Options, Plan, Unary, UnitOp, lower};
+use dyadic_plan::codebook::{Choice, Family, Objective};
+use dyadic_plan::{Act, Coding, Plan, Rules, Settings, Unary, UnitOp, lower};
 
 fn folder(of: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(of)
@@ -34,13 +34,12 @@ fn act(act: Act) -> String {
     }
 }
 
-fn method(method: Method) -> String {
-    match method {
-        Method::SignSplit(Boundary::L2) => "sign-split l2".into(),
-        Method::SignSplit(Boundary::Angle) => "sign-split angle".into(),
-        Method::SingleShift { bits } => format!("single-shift {bits}"),
-        Method::TwoTerm { bits } => format!("two-term {bits}"),
-        Method::Linear8 => "linear 8".into(),
+fn method(choice: Choice) -> String {
+    match (choice.codebook().name(), choice.objective()) {
+        ("sign-split", Objective::L2) => "sign-split l2".into(),
+        ("sign-split", Objective::Angle) => "sign-split angle".into(),
+        ("linear8", _) => "linear 8".into(),
+        (name, _) => format!("{name} {}", choice.bits()),
     }
 }
 
@@ -99,8 +98,8 @@ fn text(plan: &Plan) -> String {
     out
 }
 
-fn check(name: &str, network: &Network, options: &Options) {
-    let plan = lower(network, options).unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"));
+fn check(name: &str, network: &Network, rules: &Rules) {
+    let plan = lower(network, rules).unwrap_or_else(|refusals| panic!("{name}: {refusals:?}"));
     let found = text(&plan);
     let path = folder("tests/plans").join(format!("{name}.txt"));
     if std::env::var_os("DYADIC_WRITE_PLANS").is_some() {
@@ -111,8 +110,9 @@ fn check(name: &str, network: &Network, options: &Options) {
     assert!(found == kept, "the plan of {name} is not what {} says:\n{found}", path.display());
 }
 
-fn options(method: Method, strict: bool) -> Options {
-    Options { method, last_method: method, strict, conv3x3_bits: 6, other_bits: 8 }
+fn rules(family: Family, codebook: &str, bits: u8, strict: bool) -> Rules {
+    let weights = Choice::new(family, Some(codebook), bits, None).expect("there is such a codebook");
+    Rules::of(&Settings { weights, strict, conv3x3_bits: 6, other_bits: 8 }).expect("widths in range")
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn plans_of_the_fixtures_stay_as_they_are() {
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
         // An average whose padding does not count has no plan.
         if !name.starts_with("odds") {
-            check(&name, &import(&path), &options(Method::SignSplit(Boundary::Angle), false));
+            check(&name, &import(&path), &rules(Family::Aptq, "sign-split", 2, false));
         }
     }
 }
@@ -137,6 +137,6 @@ fn plans_of_the_fixtures_stay_as_they_are() {
 #[test]
 fn the_plan_of_the_example_stays_as_it_is() {
     let network = import(&folder("../examples/models/resnet20-cifar10.onnx"));
-    check("example", &network, &options(Method::TwoTerm { bits: 5 }, false));
-    check("example_strict", &network, &options(Method::SingleShift { bits: 3 }, true));
+    check("example", &network, &rules(Family::Apq, "two-term", 5, false));
+    check("example_strict", &network, &rules(Family::Apq, "single-shift", 3, true));
 }

@@ -6,15 +6,19 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may import of ours.
-const MAY_IMPORT: [(&str, &[&str]); 8] = [
+const MAY_IMPORT: [(&str, &[&str]); 9] = [
     ("dyadic-proto", &[]),
     ("dyadic-graph", &[]),
     ("dyadic-plan", &["dyadic-graph", "dyadic-engine"]),
+    ("dyadic-data", &[]),
     ("dyadic-engine", &[]),
     ("dyadic-store", &[]),
-    ("dyadic-server", &["dyadic-proto", "dyadic-graph", "dyadic-plan", "dyadic-engine", "dyadic-store"]),
-    ("dyadic-worker", &["dyadic-graph", "dyadic-plan", "dyadic-engine", "dyadic-store"]),
-    ("dyadic-cli", &["dyadic-proto"]),
+    (
+        "dyadic-server",
+        &["dyadic-proto", "dyadic-graph", "dyadic-plan", "dyadic-data", "dyadic-engine", "dyadic-store"],
+    ),
+    ("dyadic-worker", &["dyadic-graph", "dyadic-plan", "dyadic-data", "dyadic-engine", "dyadic-store"]),
+    ("dyadic-cli", &["dyadic-proto", "dyadic-data"]),
 ];
 
 /// Foreign crates that only these of ours may build on.

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dyadic_store::Store;
 use dyadic_store::blob::BlobStore;
 use dyadic_store::notice::{Notice as Heard, Topic};
 use dyadic_store::queue::Reaper;
+use dyadic_store::registry::CollectError;
+use dyadic_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
-use crate::error::ApiError;
 use crate::infer::loader::Loader;
 use crate::infer::registry::Registry;
 use crate::notices::{Notice, Notices};
@@ -103,11 +103,25 @@ async fn collect(store: Store, blobs: BlobStore, spools: SpoolDir) {
     }
 }
 
-async fn collect_blobs(store: &Store, blobs: &BlobStore) -> Result<(), ApiError> {
-    for digest in store.mark_unreferenced_blobs(BLOB_AGE, BLOBS).await? {
-        blobs.delete(&digest).await?;
-        store.forget_blob(digest).await?;
-        tracing::info!(%digest, "blob collected");
+/// Until all that may go is gone, or nothing more can be removed now.
+async fn collect_blobs(store: &Store, blobs: &BlobStore) -> Result<(), StoreError> {
+    let Some(mut collector) = store.collector().await? else { return Ok(()) };
+    loop {
+        let marked = collector.mark(BLOB_AGE, BLOBS).await?;
+        let mut removed = 0;
+        for digest in marked {
+            match collector.remove(blobs, digest).await {
+                Ok(true) => {
+                    removed += 1;
+                    tracing::info!(%digest, "blob collected");
+                }
+                Ok(false) => {}
+                Err(CollectError::Blob(error)) => tracing::warn!(%digest, %error, "a blob cannot be removed"),
+                Err(CollectError::Store(error)) => return Err(error),
+            }
+        }
+        if removed < BLOBS {
+            return Ok(());
+        }
     }
-    Ok(())
 }

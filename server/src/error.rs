@@ -5,10 +5,13 @@
 
 use std::error::Error as StdError;
 
+use dyadic_data::DataError;
 use dyadic_graph::{ErrorKind as ImportKind, ImportError};
+use dyadic_plan::Refusal;
 use dyadic_store::blob::BlobError;
 use dyadic_store::{ErrorKind as StoreKind, StoreError};
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::auth::AuthError;
 use crate::infer::InferError;
@@ -29,6 +32,15 @@ pub enum ApiError {
     /// An ONNX file that cannot become a network.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// Layers that cannot be quantized, all of them.
+    #[error("the network cannot be quantized: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Plan(Vec<Refusal>),
+    /// A dataset's files.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Everything that stands against a request, all at once.
+    #[error("{}", listed(.0))]
+    Refused(Vec<Reason>),
     /// An inference request.
     #[error(transparent)]
     Infer(#[from] InferError),
@@ -77,6 +89,43 @@ pub enum ApiError {
     Internal(#[source] Box<dyn StdError + Send + Sync>),
 }
 
+/// Something that stands against a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// The request's field, as in the .proto file.
+    pub field: String,
+    /// What is wrong with it, and what would do.
+    pub description: String,
+}
+
+impl Reason {
+    /// A reason.
+    pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self { field: field.into(), description: description.into() }
+    }
+}
+
+/// All reasons in one line.
+fn listed(reasons: &[Reason]) -> String {
+    let one = |reason: &Reason| format!("{}: {}", reason.field, reason.description);
+    reasons.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// Most bytes of reasons as details, which travel beside the message.
+const MAX_DETAILS: usize = 4096;
+
+/// The status of reasons: the message has all of them in one line, the details each with its field.
+fn refused(code: Code, message: String, reasons: Vec<Reason>) -> Status {
+    let mut used = 0;
+    let fits = |reason: &Reason| {
+        used += reason.field.len() + reason.description.len();
+        used <= MAX_DETAILS
+    };
+    let violation = |Reason { field, description }| FieldViolation::new(field, description);
+    let violations: Vec<_> = reasons.into_iter().take_while(fits).map(violation).collect();
+    Status::with_error_details(code, message, ErrorDetails::with_bad_request(violations))
+}
+
 impl ApiError {
     /// An error that is nobody's fault but ours.
     pub fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -98,6 +147,10 @@ impl ApiError {
                 ImportKind::Unsupported => Code::Unimplemented,
                 ImportKind::TooLarge => Code::ResourceExhausted,
             },
+            // Valid, like an operator that is not supported.
+            Self::Plan(_) => Code::Unimplemented,
+            Self::Data(DataError::Io { source, .. }) => io(source),
+            Self::Data(_) | Self::Refused(_) => Code::InvalidArgument,
             Self::Infer(error) => infer(error),
             Self::Store(error) => store(error),
             Self::Blob(error) => blob(error),
@@ -149,7 +202,10 @@ impl ApiError {
         if message.len() > MAX_MESSAGE {
             tracing::info!(?code, message, "long message");
         }
-        Status::new(code, shorten(&message))
+        match self {
+            Self::Refused(reasons) => refused(code, shorten(&message), reasons),
+            _ => Status::new(code, shorten(&message)),
+        }
     }
 }
 
@@ -179,6 +235,7 @@ fn upload(error: &UploadError) -> Code {
         UploadError::WrongOffset { .. } => Code::FailedPrecondition,
         UploadError::TooLarge { .. } => Code::ResourceExhausted,
         UploadError::Busy => Code::Aborted,
+        UploadError::Damaged => Code::DataLoss,
         UploadError::Idle(_) => Code::DeadlineExceeded,
         UploadError::Io(error) => io(error),
     }

@@ -30,7 +30,8 @@ use crate::infer::service::InferenceService;
 use crate::notices::Notices;
 use crate::serve::{Assembly, Bound, ServeError, limited};
 use crate::services::{
-    DatasetApi, ExperimentApi, Inspector, JobApi, ModelApi, ServedModelApi, StoredTokens, TokenApi,
+    Checks, DatasetApi, DatasetReader, ExperimentApi, Inspector, JobApi, ModelApi, Planner, ServedModelApi,
+    StoredTokens, TokenApi,
 };
 use crate::upload::SpoolDir;
 
@@ -98,6 +99,10 @@ impl Server {
             Some(url) => BlobStore::open(url)?,
             None => BlobStore::local(&data_dir.join("blobs"))?,
         };
+        match blobs.clear_staging().await? {
+            0 => {}
+            count => tracing::info!(count, "unfinished blobs of writers that are no more removed"),
+        }
         let url = config.database_url.as_deref().ok_or(ConfigError::NoDatabase)?;
         let store = Store::connect(url).await?;
         store.migrate().await?;
@@ -168,10 +173,14 @@ impl Parts {
         let limits = &self.config.limits;
         let (store, blobs, spools) = (&self.store, &self.blobs, &self.spools);
         let inspector = Inspector::new(limits.max_imports);
+        let planner = Planner::new(blobs.clone(), inspector.clone());
         let models = ModelApi::new(store.clone(), blobs.clone(), spools.clone(), inspector, limits.clone());
         let served = ServedModelApi::new(store.clone(), blobs.clone(), self.registry.clone());
-        let datasets = DatasetApi::new(store.clone(), blobs.clone(), spools.clone(), limits.clone());
-        let jobs = JobApi::new(store.clone(), self.notices.clone(), limits, self.drain.clone());
+        let reader = DatasetReader::new(store.clone(), blobs.clone(), spools.clone(), limits.max_imports);
+        let datasets =
+            DatasetApi::new(store.clone(), blobs.clone(), spools.clone(), reader.clone(), limits.clone());
+        let checks = Checks { datasets: reader, planner };
+        let jobs = JobApi::new(store.clone(), checks, self.notices.clone(), limits, self.drain.clone());
         let experiments = ExperimentApi::new(store.clone());
         let tokens = TokenApi::new(store.clone());
         let inference = InferenceService::new(self.registry.clone(), self.drain.clone());

@@ -1,14 +1,16 @@
 //! Content-addressed blobs: bytes under the SHA-256 of what they are, in a local folder or an S3-compatible store.
 //!
-//! A blob appears under its name only when whole: locally it is written beside, synced, renamed and its folder synced; on
-//! S3 it is put in one step. What is read is verified before it is used. Who references a blob, and when it may go, is
-//! the database's affair.
+//! A blob appears under its name only when whole: locally it is written beside, synced, read back, renamed and its folder
+//! synced; on S3 it is put in one step and read back. A name that is there already is believed only once its bytes have
+//! been hashed. What is read is verified before it is used. Who references a blob, and when it may go, is the database's
+//! affair.
 
 mod digest;
+mod local;
 
 use std::fmt;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,12 +20,14 @@ use object_store::buffered::BufWriter;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 pub use digest::{Digest, ParseDigestError};
 
 /// Bytes that are copied at once.
 const CHUNK: usize = 1 << 20;
+/// Bytes that are asked for at once when an object is verified.
+const PIECE: u64 = 16 << 20;
 
 /// Why a blob operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -129,92 +133,108 @@ impl BlobStore {
         Err(BlobError::Url { url: format!("s3://{bucket}"), reason })
     }
 
-    /// `ab/cdef…`.
-    fn name(digest: &Digest) -> (String, String) {
-        let hex = digest.to_string();
-        let (folder, rest) = hex.split_at(2);
-        (folder.to_string(), rest.to_string())
-    }
-
     fn key(&self, digest: &Digest) -> Key {
-        let (folder, rest) = Self::name(digest);
+        let (folder, rest) = local::name(digest);
         self.prefix.clone().join(folder).join(rest)
     }
 
-    /// Stores bytes and returns their digest. Storing what is there already does nothing.
+    /// Stores bytes and returns their digest. What is there already is read, and written again if it is damaged; what is
+    /// written is read back.
     ///
     /// # Errors
-    /// [`BlobError::Io`] or [`BlobError::Store`]; nothing appears under the digest then.
+    /// [`BlobError::Io`], [`BlobError::Store`] or [`BlobError::Damaged`]; nothing damaged is left under the digest then
+    /// that was not there before.
     pub async fn put_bytes(&self, bytes: impl Into<Bytes>) -> Result<Digest, BlobError> {
         let bytes = bytes.into();
         let digest = Digest::of(&bytes);
-        if self.size(&digest).await?.is_some() {
-            return Ok(digest);
-        }
-        if let Some(folder) = &self.folder {
-            let staged = stage_path(folder);
-            write_synced(&staged, &bytes).await?;
-            self.publish(folder, &staged, &digest).await?;
-        } else {
+        if let Some(folder) = self.folder.clone() {
+            blocking(move || local::put_bytes(&folder, &digest, &bytes)).await?;
+        } else if !self.is_whole(&digest, bytes.len() as u64).await? {
             self.objects.put(&self.key(&digest), bytes.into()).await?;
+            self.read_back(&digest).await?;
         }
         Ok(digest)
     }
 
-    /// Stores a file whose digest the caller has computed while writing it. The file itself may be moved into the store.
+    /// Stores a file whose digest the caller has computed while writing it. The file stays where it is and may share its
+    /// bytes with the blob (a hard link): remove it once the blob is referenced, and never write to it again. A caller who
+    /// goes away finds the file as it was.
     ///
     /// # Errors
-    /// [`BlobError::Damaged`] if the file's bytes have another digest; otherwise as [`BlobStore::put_bytes`].
+    /// [`BlobError::Damaged`] if the file's bytes have another digest; otherwise as [`BlobStore::put_bytes`]. A file that
+    /// cannot be synced is removed.
     pub async fn put_file(&self, path: &Path, digest: &Digest) -> Result<(), BlobError> {
-        if self.size(digest).await?.is_some() {
-            return Ok(());
+        let (path, digest) = (path.to_owned(), *digest);
+        match self.folder.clone() {
+            Some(folder) => blocking(move || local::put_file(&folder, &path, &digest)).await,
+            None => self.upload(&path, &digest).await,
         }
-        let Some(folder) = &self.folder else { return self.upload(path, digest).await };
-        let staged = stage_path(folder);
-        if tokio::fs::rename(path, &staged).await.is_err() {
-            // Another file system: copy.
-            tokio::fs::copy(path, &staged).await?;
-        }
-        let file = tokio::fs::File::open(&staged).await?;
-        let outcome = match hash_file(&staged).await {
-            Ok(actual) if actual == *digest => file.sync_all().await.map_err(BlobError::from),
-            Ok(actual) => Err(BlobError::Damaged { expected: *digest, actual }),
-            Err(error) => Err(error.into()),
-        };
-        if let Err(error) = outcome {
-            // After a failed sync nobody knows what the file holds: it is not used again.
-            let _ = tokio::fs::remove_file(&staged).await;
-            return Err(error);
-        }
-        self.publish(folder, &staged, digest).await
     }
 
     async fn upload(&self, path: &Path, digest: &Digest) -> Result<(), BlobError> {
-        let actual = hash_file(path).await?;
-        if actual != *digest {
-            return Err(BlobError::Damaged { expected: *digest, actual });
+        let (expected, source) = (*digest, path.to_owned());
+        let size = blocking(move || local::check_file(&source, &expected)).await?;
+        if self.is_whole(digest, size).await? {
+            return Ok(());
         }
         let mut file = tokio::fs::File::open(path).await?;
         let mut writer = BufWriter::new(Arc::clone(&self.objects), self.key(digest));
-        tokio::io::copy(&mut file, &mut writer).await?;
+        if let Err(error) = tokio::io::copy(&mut file, &mut writer).await {
+            // Without this its parts would be kept, unseen, for good.
+            let _ = writer.abort().await;
+            return Err(error.into());
+        }
+        // Aborts by itself if it fails.
         writer.shutdown().await?;
-        Ok(())
+        self.read_back(digest).await
     }
 
-    /// Renames a synced file to its name and syncs the folder.
-    async fn publish(&self, root: &Path, staged: &Path, digest: &Digest) -> Result<(), BlobError> {
-        let (folder, rest) = Self::name(digest);
-        let folder = root.join(folder);
-        if let Err(error) = tokio::fs::create_dir(&folder).await {
-            if error.kind() != io::ErrorKind::AlreadyExists {
-                return Err(error.into());
-            }
-        } else {
-            sync_folder(root).await?;
+    /// Whether a blob is there with this size and its own hash: what every put asks before it believes a name.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn is_whole(&self, digest: &Digest, size: u64) -> Result<bool, BlobError> {
+        if self.size(digest).await? != Some(size) {
+            return Ok(false);
         }
-        tokio::fs::rename(staged, folder.join(rest)).await?;
-        sync_folder(&folder).await?;
-        Ok(())
+        match self.verify(digest).await {
+            Ok(()) => Ok(true),
+            Err(BlobError::NotFound(_) | BlobError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Verifies an object that was just put, and removes it if it is damaged.
+    async fn read_back(&self, digest: &Digest) -> Result<(), BlobError> {
+        let outcome = self.verify(digest).await;
+        if matches!(outcome, Err(BlobError::Damaged { .. })) {
+            self.delete(digest).await?;
+        }
+        outcome
+    }
+
+    /// Reads a blob as it is stored and compares its hash with its name.
+    ///
+    /// # Errors
+    /// [`BlobError::NotFound`], [`BlobError::Damaged`], or the store's own.
+    pub async fn verify(&self, digest: &Digest) -> Result<(), BlobError> {
+        let expected = *digest;
+        if let Some(folder) = self.folder.clone() {
+            return blocking(move || local::verify(&folder, &expected)).await;
+        }
+        let size = self.size(digest).await?.ok_or(BlobError::NotFound(expected))?;
+        let mut hash = Sha256::new();
+        let mut start = 0;
+        // In pieces: a request for all of it would have to end within the client's time-out.
+        while start < size {
+            let end = size.min(start + PIECE);
+            let key = self.key(digest);
+            let bytes = self.objects.get_range(&key, start..end).await.map_err(|e| missing(e, digest))?;
+            hash.update(&bytes);
+            start = end;
+        }
+        let actual = Digest::from(<[u8; 32]>::from(hash.finalize()));
+        if actual == expected { Ok(()) } else { Err(BlobError::Damaged { expected, actual }) }
     }
 
     /// Size of a blob in bytes; `None` if it is not there.
@@ -291,65 +311,28 @@ impl BlobStore {
         }
     }
 
-    /// Removes staged files that a crash left behind. Call it before anything is written.
+    /// Removes staged files whose writers are no more, and answers how many; those of living ones stay.
     ///
     /// # Errors
     /// [`BlobError::Io`] if the folder cannot be listed.
-    pub async fn clear_staging(&self) -> Result<(), BlobError> {
-        let Some(folder) = &self.folder else { return Ok(()) };
-        let mut entries = tokio::fs::read_dir(folder).await?;
-        while let Some(entry) = entries.next_entry().await? {
-            if entry.file_name().to_string_lossy().starts_with(STAGED) {
-                tokio::fs::remove_file(entry.path()).await?;
-            }
+    pub async fn clear_staging(&self) -> Result<usize, BlobError> {
+        match self.folder.clone() {
+            Some(folder) => blocking(move || Ok(local::clear_staging(&folder)?)).await,
+            None => Ok(0),
         }
-        Ok(())
     }
 }
 
-/// Staged files begin with this; no blob's folder does.
-const STAGED: &str = ".staged-";
-
-fn stage_path(folder: &Path) -> PathBuf {
-    folder.join(format!("{STAGED}{}", uuid::Uuid::new_v4()))
+/// Runs what blocks; once begun it runs to its end, whatever becomes of the caller.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
+) -> Result<T, BlobError> {
+    tokio::task::spawn_blocking(work).await.map_err(|panic| io::Error::other(panic.to_string()))?
 }
 
 fn missing(error: object_store::Error, digest: &Digest) -> BlobError {
     match error {
         object_store::Error::NotFound { .. } => BlobError::NotFound(*digest),
         error => error.into(),
-    }
-}
-
-/// Writes a new private file and syncs it; removes it again if that fails.
-async fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), BlobError> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    let mut file = tokio::fs::OpenOptions::from(options).open(path).await?;
-    let written = async {
-        file.write_all(bytes).await?;
-        file.sync_all().await
-    };
-    if let Err(error) = written.await {
-        let _ = tokio::fs::remove_file(path).await;
-        return Err(error.into());
-    }
-    Ok(())
-}
-
-async fn sync_folder(folder: &Path) -> Result<(), BlobError> {
-    Ok(tokio::fs::File::open(folder).await?.sync_all().await?)
-}
-
-async fn hash_file(path: &Path) -> io::Result<Digest> {
-    let mut file = tokio::fs::File::open(path).await?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        let n = file.read(&mut buffer).await?;
-        if n == 0 {
-            return Ok(Digest::from(<[u8; 32]>::from(hash.finalize())));
-        }
-        hash.update(&buffer[..n]);
     }
 }

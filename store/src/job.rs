@@ -9,7 +9,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::blob::Digest;
-use crate::spec::JobSpec;
+use crate::spec::{JobSpec, StoredSpec};
 
 /// Keys and values that users attach.
 pub type Tags = BTreeMap<String, String>;
@@ -113,7 +113,7 @@ pub struct Job {
     pub spec: Value,
     /// With every default filled in.
     #[sqlx(json)]
-    pub settings: JobSpec,
+    pub settings: StoredSpec,
     /// What a worker must be capable of.
     pub requires: Vec<String>,
     /// The job that this one retries.

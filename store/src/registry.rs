@@ -8,6 +8,7 @@ mod tokens;
 
 use uuid::Uuid;
 
+pub use blobs::{CollectError, Collector};
 pub use datasets::{Dataset, NewDataset, Split};
 pub use models::{Model, ModelFile, NewModel};
 pub use served::{ServedModel, ServedVersion};

@@ -1,5 +1,9 @@
 //! What a quantization job is asked to do: plain data, shared by queue, server and worker.
 
+mod stored;
+
+pub use stored::{StoredSpec, UnreadableSpec};
+
 use serde::{Deserialize, Serialize};
 
 /// Which algorithm quantizes the weights.
@@ -8,28 +12,18 @@ use serde::{Deserialize, Serialize};
 pub enum Method {
     /// Ternary: two power-of-two subfilters a filter.
     Aptq,
-    /// Any width from 2 to 5 bits.
+    /// Several subfilters, any width.
     Apq,
 }
 
-/// What APTQ's boundary optimizes.
+/// What a codebook optimizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Boundary {
+pub enum Objective {
     /// Euclidean distance.
     L2,
     /// Angle: any scale is absorbed by the normalization that follows.
     Angle,
-}
-
-/// Which levels APQ may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Levels {
-    /// 0 and ±2^j: one shift a weight; 2 to 4 bits.
-    SingleShift,
-    /// Sums of at most two signed powers of two; 4 and 5 bits.
-    TwoTerm,
 }
 
 /// What multipliers the requantization may use.
@@ -68,7 +62,6 @@ pub enum Precision {
 
 /// Widths of activation codes, 4 to 8 each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ActivationBits {
     /// Where a stride-1 3×3 convolution reads.
     pub conv3x3: u8,
@@ -78,7 +71,6 @@ pub struct ActivationBits {
 
 /// Normalization of 8-bit images: `(v/255 − mean) / std`, one pair a channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Normalization {
     /// Means.
     pub mean: Vec<f32>,
@@ -86,16 +78,17 @@ pub struct Normalization {
     pub std: Vec<f32>,
 }
 
-/// A job's settings, all defaults resolved.
+/// A job's settings, all defaults resolved. As JSON they are stored only, and read through [`StoredSpec`], which tells of
+/// fields that are not known and reads the names that fields had before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct JobSpec {
     /// Algorithm.
     pub method: Method,
-    /// APTQ's boundary.
-    pub boundary: Boundary,
-    /// APQ's levels; unset: single-shift up to 3 bits, two-term above.
-    pub levels: Option<Levels>,
+    /// Reading of the algorithm, by its codebook's name; unset: the default at this width.
+    pub codebook: Option<String>,
+    /// What the codebook optimizes; unset: the codebook's default.
+    pub objective: Option<Objective>,
     /// Bits a weight.
     pub bits: u8,
     /// Quantize the first and last layer like the rest, not to 8 bits.
@@ -150,8 +143,8 @@ impl Default for JobSpec {
     fn default() -> Self {
         JobSpec {
             method: Method::Aptq,
-            boundary: Boundary::Angle,
-            levels: None,
+            codebook: None,
+            objective: None,
             bits: 2,
             strict: false,
             requant: Requant::Multiplier,
@@ -182,12 +175,7 @@ impl Default for JobSpec {
 const EPOCHS_MAX: u32 = 10_000;
 
 impl JobSpec {
-    /// The levels in force.
-    pub fn levels(&self) -> Levels {
-        self.levels.unwrap_or(if self.bits <= 3 { Levels::SingleShift } else { Levels::TwoTerm })
-    }
-
-    /// Checks every range and every combination.
+    /// Checks every range; which widths a codebook has is known where codebooks are.
     ///
     /// # Errors
     /// The first field that is out of range.
@@ -238,15 +226,8 @@ impl JobSpec {
 
     fn validate_widths(&self) -> Result<(), SpecError> {
         let fail = |field, reason: String| Err(SpecError { field, reason });
-        let allowed = match (self.method, self.levels()) {
-            (Method::Aptq, _) => 2..=2,
-            (Method::Apq, Levels::SingleShift) => 2..=4,
-            (Method::Apq, Levels::TwoTerm) => 4..=5,
-        };
-        if !allowed.contains(&self.bits) {
-            let reason =
-                format!("{} is not in {} to {} for this method", self.bits, allowed.start(), allowed.end());
-            return fail("bits", reason);
+        if !(2..=8).contains(&self.bits) {
+            return fail("bits", format!("{} is not in 2 to 8", self.bits));
         }
         for (field, bits) in [
             ("activation_bits.conv3x3", self.activation_bits.conv3x3),
@@ -271,17 +252,16 @@ mod tests {
         let text = serde_json::to_string(&spec).expect("plain data");
         assert_eq!(serde_json::from_str::<JobSpec>(&text).expect("its own form"), spec);
         assert_eq!(serde_json::from_str::<JobSpec>("{}").expect("all defaults"), spec);
-        assert!(serde_json::from_str::<JobSpec>("{\"epoch\": 3}").is_err());
+        let misspelt = StoredSpec::from(serde_json::json!({"epoch": 3}));
+        assert!(misspelt.runnable().is_err());
     }
 
     #[test]
     fn every_range_names_its_field() {
         let d = JobSpec::default;
         let cases = [
-            (JobSpec { bits: 3, ..d() }, "bits"),
-            (JobSpec { method: Method::Apq, bits: 6, ..d() }, "bits"),
-            (JobSpec { method: Method::Apq, bits: 5, levels: Some(Levels::SingleShift), ..d() }, "bits"),
-            (JobSpec { method: Method::Apq, bits: 3, levels: Some(Levels::TwoTerm), ..d() }, "bits"),
+            (JobSpec { bits: 1, ..d() }, "bits"),
+            (JobSpec { method: Method::Apq, bits: 9, ..d() }, "bits"),
             (JobSpec { batch_size: 0, ..d() }, "batch_size"),
             (JobSpec { learning_rate: f64::NAN, ..d() }, "learning_rate"),
             (JobSpec { learning_rate: 0.0, ..d() }, "learning_rate"),

@@ -1,7 +1,9 @@
-//! A private cluster for a test binary and a fresh, empty database for each test.
+//! A private cluster for a test binary and a fresh, empty database for each test; and disks that can be filled.
 //!
 //! The cluster starts with the first call and ends with the process. Without PostgreSQL the tests fail and say what to
 //! install: they are never skipped.
+
+mod disk;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,6 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use std::{fs, process};
 
 use sqlx::{Connection, PgConnection};
+
+pub use disk::{Filled, SmallDisk, with_own_mounts};
 
 use crate::cluster::Cluster;
 
@@ -46,6 +50,17 @@ pub async fn database() -> Database {
     let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
     sqlx::query(statement).execute(&mut connection).await.expect("a fresh name");
     Database { url }
+}
+
+/// Puts other settings into a submitted job, as another version of the program might have written them.
+///
+/// # Panics
+/// If there is no such job, or the text is no JSON.
+pub async fn overwrite_settings(url: &str, job: uuid::Uuid, settings: &str) {
+    let mut connection = PgConnection::connect(url).await.expect("the database is there");
+    let statement = sqlx::query("UPDATE job SET settings = $2::jsonb WHERE id = $1").bind(job).bind(settings);
+    let done = statement.execute(&mut connection).await.expect("the settings are JSON");
+    assert_eq!(done.rows_affected(), 1, "there is no job {job}");
 }
 
 fn start() -> Cluster {

@@ -76,6 +76,34 @@ async fn damage_on_disk_is_seen_before_use() {
 }
 
 #[tokio::test]
+async fn bytes_that_are_stored_again_heal_a_damaged_blob() {
+    let f = fixture();
+    let content = b"precious bytes";
+    let digest = f.store.put_bytes(&content[..]).await.expect("a writable folder");
+    let upload = f.folder.path().join("upload");
+    for damaged in [&b""[..], b"precious", b"precious bytez", b"precious bytes and more"] {
+        fs::write(f.path(&digest), damaged).expect("writable");
+        f.store.put_bytes(&content[..]).await.expect("storable");
+        assert_eq!(f.store.get(&digest, 100).await.expect("whole").as_ref(), content, "{damaged:?}");
+
+        fs::write(f.path(&digest), damaged).expect("writable");
+        fs::write(&upload, content).expect("writable");
+        f.store.put_file(&upload, &digest).await.expect("storable");
+        assert_eq!(f.store.get(&digest, 100).await.expect("whole").as_ref(), content, "{damaged:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_is_there_does_not_excuse_a_file_with_other_bytes() {
+    let f = fixture();
+    let digest = f.store.put_bytes(&b"precious"[..]).await.expect("a writable folder");
+    let upload = f.folder.path().join("upload");
+    fs::write(&upload, b"something else").expect("writable");
+    assert!(matches!(f.store.put_file(&upload, &digest).await, Err(BlobError::Damaged { .. })));
+    assert_eq!(f.store.get(&digest, 100).await.expect("whole").as_ref(), b"precious");
+}
+
+#[tokio::test]
 async fn what_a_crash_left_is_cleared() {
     let f = fixture();
     let left = f.folder.path().join("blobs/.staged-left");

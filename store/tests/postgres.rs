@@ -1,5 +1,7 @@
 //! The SQL part against a real PostgreSQL: one private cluster for all, a fresh database for each test.
 
+#[path = "postgres/collecting.rs"]
+mod collecting;
 #[path = "postgres/fixture.rs"]
 mod fixture;
 #[path = "postgres/history.rs"]

@@ -146,7 +146,7 @@ impl<'a> Calibration<'a> {
             )));
         }
         Ok(LayerState {
-            weight: Param::new(weights.data.clone(), averaged),
+            weight: Param::new(weights.latents(), averaged),
             gamma: Param::new(gamma, averaged),
             beta: Param::new(beta, averaged),
             mean: running_mean,

@@ -29,6 +29,15 @@ struct Header {
     step: u64,
     input_step: f32,
     float_accuracy: Option<f64>,
+    /// The same, bit for bit: a decimal number may come back from JSON as its neighbour.
+    #[serde(default)]
+    float_accuracy_bits: Option<u64>,
+}
+
+impl Header {
+    fn float_accuracy(&self) -> Option<f64> {
+        self.float_accuracy_bits.map(f64::from_bits).or(self.float_accuracy)
+    }
 }
 
 /// A checkpoint's content.
@@ -42,7 +51,7 @@ pub struct Checkpoint {
     pub float_accuracy: Option<f64>,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl Checkpoint {
     /// The file's bytes; equal checkpoints give equal bytes.
@@ -63,9 +72,9 @@ impl Checkpoint {
             tensors.insert(format!("{i:04}.mean"), layer.mean.clone());
             tensors.insert(format!("{i:04}.variance"), layer.variance.clone());
             tensors.insert(format!("{i:04}.epsilon"), vec![layer.epsilon]);
-            // Per filter: exponent, clips, number of levels, levels.
+            // Per filter: exponent, scale, clips, number of levels, levels.
             let filters = layer.filters.iter().flat_map(|f| {
-                let head = [f.exponent as f32, f.clip.0, f.clip.1, f.levels.len() as f32];
+                let head = [f.exponent as f32, f.scale, f.clip.0, f.clip.1, f.levels.len() as f32];
                 head.into_iter().chain(f.levels.iter().map(|&l| f32::from(l)))
             });
             tensors.insert(format!("{i:04}.filters"), filters.collect());
@@ -78,6 +87,7 @@ impl Checkpoint {
             step: self.state.step,
             input_step: self.state.input_step,
             float_accuracy: self.float_accuracy,
+            float_accuracy_bits: self.float_accuracy.map(f64::to_bits),
         };
         let header = serde_json::to_string(&header).map_err(|e| WorkerError::Checkpoint(e.to_string()))?;
         let metadata = HashMap::from([("dyadic-checkpoint".to_string(), header)]);
@@ -121,12 +131,14 @@ impl Checkpoint {
         let mut state =
             State { layers: Vec::new(), steps: Vec::new(), input_step: header.input_step, step: header.step };
         for (i, weights) in plan.weights.iter().enumerate() {
-            state.layers.push(read.layer(i, weights.data.len(), weights.shape[0])?);
+            let latents = weights.latents_per_filter() * weights.shape[0];
+            state.layers.push(read.layer(i, latents, weights.shape[0])?);
         }
         for s in read.tensor("steps", Some(4 * plan.steps))?.chunks_exact(4) {
             state.steps.push(StepState { exponent: s[0] as i32, latent: s[1], first: s[2], second: s[3] });
         }
-        Ok(Checkpoint { origin: header.origin, state, float_accuracy: header.float_accuracy })
+        let float_accuracy = header.float_accuracy();
+        Ok(Checkpoint { origin: header.origin, state, float_accuracy })
     }
 }
 
@@ -177,7 +189,7 @@ impl Reader<'_> {
         let mut rest = data.as_slice();
         let mut filters = Vec::with_capacity(count);
         for _ in 0..count {
-            let Some((&[exponent, neg, pos, n], tail)) = rest.split_first_chunk::<4>() else {
+            let Some((&[exponent, scale, neg, pos, n], tail)) = rest.split_first_chunk::<5>() else {
                 return Err(WorkerError::Checkpoint(format!("tensor '{name}' is cut short")));
             };
             let n = n as usize;
@@ -188,11 +200,38 @@ impl Reader<'_> {
             filters.push(Filter {
                 levels: levels.iter().map(|&l| l as i8).collect(),
                 exponent: exponent as i32,
+                scale,
                 codes: Vec::new(),
                 clip: (neg, pos),
             });
             rest = tail;
         }
         Ok(filters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accuracy_comes_back_to_the_bit() {
+        for images in [1797u32, 9000, 12_345] {
+            for correct in 0..=images {
+                let accuracy = f64::from(correct) / f64::from(images);
+                let origin = Origin { fingerprint: String::new(), arithmetic: String::new() };
+                let header = Header {
+                    version: VERSION,
+                    origin,
+                    step: 0,
+                    input_step: 1.0,
+                    float_accuracy: Some(accuracy),
+                    float_accuracy_bits: Some(accuracy.to_bits()),
+                };
+                let text = serde_json::to_string(&header).expect("plain data");
+                let read: Header = serde_json::from_str(&text).expect("its own form");
+                assert_eq!(read.float_accuracy(), Some(accuracy), "{correct} of {images}");
+            }
+        }
     }
 }

@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueEnum};
-use dyadic_store::spec::{self, JobSpec};
+use dyadic_plan::codebook::{self, Choice, Family};
+use dyadic_store::spec::{self, JobSpec, StoredSpec};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::data::{self, Dataset, Split};
 use crate::observer::{Control, Observer, Phase, Progress};
-use crate::quantize::{Report, Request, bundle_sha256, quantize};
+use crate::quantize::{Report, Request, bundle_sha256, choose, quantize};
 
 /// Quantize one model here and now.
 #[derive(Debug, Args)]
@@ -29,12 +31,18 @@ pub struct Quantize {
     /// good for speed figures only. No accuracy is told, but how close the outputs are to the float network's.
     #[arg(long, value_name = "FILE.npy|random")]
     calibration: Option<PathBuf>,
-    /// Ternary (aptq) or any width (apq).
-    #[arg(long, value_enum, default_value = "aptq")]
-    method: Method,
-    /// Bits a weight; aptq has 2, apq 2 to 5.
+    /// Ternary (aptq) or any width (apq) [default: that of the codebook, or aptq].
+    #[arg(long, value_enum)]
+    method: Option<Method>,
+    /// Bits a weight; aptq has 2, apq 2 to 8.
     #[arg(long)]
     bits: Option<u8>,
+    /// Reading of the method [default: the method's at these bits].
+    #[arg(long, value_parser = PossibleValuesParser::new(codebooks()))]
+    codebook: Option<String>,
+    /// What a filter's codebook optimizes [default: the codebook's].
+    #[arg(long, value_enum)]
+    objective: Option<Objective>,
     /// Passes over the training images; 0 quantizes without training.
     #[arg(long)]
     epochs: Option<u32>,
@@ -86,6 +94,26 @@ pub struct Quantize {
 enum Method {
     Aptq,
     Apq,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Objective {
+    /// Least squares, at a power of two.
+    L2,
+    /// Smallest angle, at any scale: a normalization takes that up.
+    Angle,
+}
+
+/// Names of all codebooks, with what each is.
+fn codebooks() -> impl Iterator<Item = PossibleValue> {
+    codebook::all().iter().map(|codebook| {
+        let (family, widths) = (codebook.family().name(), codebook.widths());
+        let widths = match (widths.start(), widths.end()) {
+            (least, most) if least == most => least.to_string(),
+            (least, most) => format!("{least} to {most}"),
+        };
+        PossibleValue::new(codebook.name()).help(format!("{family}, {widths} bits: {}", codebook.summary()))
+    })
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -160,22 +188,54 @@ impl Quantize {
         Ok((random.clone(), random))
     }
 
+    /// Sets the codebook and all that goes with it.
+    fn choose(&self, spec: &mut JobSpec) -> anyhow::Result<()> {
+        if let Some(name) = &self.codebook {
+            spec.codebook = Some(name.clone());
+        }
+        spec.objective = match self.objective {
+            None => spec.objective,
+            Some(Objective::L2) => Some(spec::Objective::L2),
+            Some(Objective::Angle) => Some(spec::Objective::Angle),
+        };
+        let of_name = self.codebook.as_deref().and_then(codebook::find).map(|codebook| codebook.family());
+        let family = match (self.method, of_name, spec.method) {
+            (Some(Method::Aptq), _, _) => Family::Aptq,
+            (Some(Method::Apq), _, _) => Family::Apq,
+            (None, Some(family), _) => family,
+            (None, None, spec::Method::Aptq) => Family::Aptq,
+            (None, None, spec::Method::Apq) => Family::Apq,
+        };
+        spec.method = match family {
+            Family::Aptq => spec::Method::Aptq,
+            Family::Apq => spec::Method::Apq,
+        };
+        let from_file = self.spec.is_some() && self.method.is_none() && self.codebook.is_none();
+        spec.bits = match self.bits {
+            Some(bits) => bits,
+            None if from_file => spec.bits,
+            None => Choice::default_bits(family, spec.codebook.as_deref())?,
+        };
+        let choice = choose(spec)?;
+        spec.codebook = Some(choice.codebook().name().to_string());
+        spec.objective = Some(match choice.objective() {
+            codebook::Objective::L2 => spec::Objective::L2,
+            codebook::Objective::Angle => spec::Objective::Angle,
+        });
+        Ok(())
+    }
+
     fn job_spec(&self, channels: usize) -> anyhow::Result<JobSpec> {
         let mut spec: JobSpec = match &self.spec {
             Some(path) => {
                 let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-                serde_json::from_str(&text).with_context(|| path.display().to_string())?
+                let stored: StoredSpec =
+                    serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+                stored.runnable().with_context(|| path.display().to_string())?.clone()
             }
             None => JobSpec::default(),
         };
-        spec.method = match self.method {
-            Method::Aptq => spec::Method::Aptq,
-            Method::Apq => spec::Method::Apq,
-        };
-        spec.bits = self.bits.unwrap_or(match self.method {
-            Method::Aptq => 2,
-            Method::Apq => 3,
-        });
+        self.choose(&mut spec)?;
         spec.strict |= self.strict;
         spec.precision = match self.precision {
             None => spec.precision,

@@ -9,6 +9,9 @@ pub enum WorkerError {
     /// The network holds something that cannot be quantized.
     #[error(transparent)]
     Unsupported(#[from] dyadic_plan::Refusal),
+    /// Layers that cannot be quantized.
+    #[error("the network cannot be quantized: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Refused(Vec<dyadic_plan::Refusal>),
     /// The dataset cannot be read.
     #[error("the dataset cannot be used: {0}")]
     Data(#[from] crate::data::DataError),
@@ -75,7 +78,7 @@ impl WorkerError {
     pub fn code(&self) -> &'static str {
         match self {
             WorkerError::Import(_) => "model_import",
-            WorkerError::Unsupported(_) => "model_unsupported",
+            WorkerError::Unsupported(_) | WorkerError::Refused(_) => "model_unsupported",
             WorkerError::Data(_) => "dataset",
             WorkerError::Invalid(_) => "invalid",
             WorkerError::Diverged { .. } => "diverged",

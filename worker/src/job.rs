@@ -46,6 +46,9 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     };
     std::fs::create_dir_all(&settings.cache)?;
     let blobs = BlobStore::open(&settings.blobs)?;
+    if let Err(error) = runtime.block_on(blobs.clear_staging()) {
+        warn!(%error, "what killed writers left in the blob store stays");
+    }
     // The pool belongs to the runtime that makes it.
     let entered = runtime.enter();
     let store = Store::connect_lazy(&settings.database_url, CONNECTIONS)?;

@@ -12,7 +12,6 @@ pub mod calibrate;
 pub mod checkpoint;
 pub mod cli;
 pub mod closeness;
-pub mod data;
 pub mod error;
 pub mod evaluate;
 pub mod export;
@@ -30,3 +29,5 @@ pub mod stage;
 pub mod state;
 pub mod train;
 mod unit;
+
+pub use dyadic_data as data;

@@ -56,7 +56,7 @@ pub trait Observer {
     fn metric(&mut self, name: &str, step: i64, value: f64);
     /// A line for people.
     fn log(&mut self, line: &str);
-    /// Whether a checkpoint is wanted now (asked after every step).
+    /// Whether a checkpoint is wanted now (asked once before the first step, and after every step).
     fn wants_checkpoint(&mut self, step: u64) -> bool;
     /// A checkpoint that resumes from exactly here.
     fn checkpoint(&mut self, bytes: Vec<u8>, step: u64) -> Control;

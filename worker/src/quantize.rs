@@ -81,32 +81,32 @@ pub struct Report {
     pub layers: Vec<LayerReport>,
 }
 
-/// The lowering options that `spec` asks for.
+/// The codebook that `spec` asks for.
 ///
 /// # Errors
-/// [`WorkerError::Invalid`] for widths that the method does not have.
-pub fn options(spec: &JobSpec) -> Result<Options, WorkerError> {
-    let bits = spec.bits;
-    let boundary = match spec.boundary {
-        spec::Boundary::L2 => Objective::L2,
-        spec::Boundary::Angle => Objective::Angle,
+/// [`WorkerError::Invalid`] for one that does not exist, and for widths and objectives that it does not have.
+pub fn choose(spec: &JobSpec) -> Result<Choice, WorkerError> {
+    let family = match spec.method {
+        spec::Method::Aptq => Family::Aptq,
+        spec::Method::Apq => Family::Apq,
     };
-    let (family, name, objective) = match (spec.method, spec.levels()) {
-        (spec::Method::Aptq, _) => (Family::Aptq, "sign-split", Some(boundary)),
-        (spec::Method::Apq, spec::Levels::SingleShift) => (Family::Apq, "single-shift", None),
-        (spec::Method::Apq, spec::Levels::TwoTerm) => (Family::Apq, "two-term", None),
-    };
-    let method = Choice::new(family, Some(name), bits, objective);
-    let method = method.map_err(|e| WorkerError::Invalid(e.to_string()))?;
-    let widths = spec.activation_bits;
-    Ok(Options {
-        method,
-        // Nothing after the last layer absorbs a scale, so there the distance counts, not the angle.
-        last_method: method.by_distance(),
-        strict: spec.strict,
-        conv3x3_bits: widths.conv3x3,
-        other_bits: widths.other,
-    })
+    let objective = spec.objective.map(|objective| match objective {
+        spec::Objective::L2 => Objective::L2,
+        spec::Objective::Angle => Objective::Angle,
+    });
+    Choice::new(family, spec.codebook.as_deref(), spec.bits, objective)
+        .map_err(|e| WorkerError::Invalid(e.to_string()))
+}
+
+/// The rules that `spec` asks for.
+///
+/// # Errors
+/// As [`choose`], and [`WorkerError::Invalid`] for widths that activations do not have.
+pub fn rules(spec: &JobSpec) -> Result<Rules, WorkerError> {
+    let spec::ActivationBits { conv3x3, other } = spec.activation_bits;
+    let weights = choose(spec)?;
+    let settings = Settings { weights, strict: spec.strict, conv3x3_bits: conv3x3, other_bits: other };
+    Rules::of(&settings).map_err(|e| WorkerError::Invalid(e.to_string()))
 }
 
 /// SHA-256, hex, over an ONNX file and its side files in the order given.

@@ -116,7 +116,7 @@ fn measure(
         return Ok(());
     };
     let layer = &mut state.layers[*weights];
-    let mut data = vec![0f32; layer.weight.value.len()];
+    let mut data = vec![0f32; layer.filters.iter().map(|f| f.codes.len()).sum()];
     let per_filter = data.len() / layer.filters.len().max(1);
     for (filter, out) in layer.filters.iter().zip(data.chunks_exact_mut(per_filter.max(1))) {
         filter.dequantize(out);

@@ -21,6 +21,8 @@ pub struct LayerReport {
     pub macs: u64,
     /// ‖w − ŵ‖² / ‖w‖² over the layer.
     pub codebook_error: f64,
+    /// The same with each filter at its best real scale.
+    pub scaled_error: f64,
     /// Share of weights at level 0.
     pub sparsity: f64,
     /// Signed powers of two a weight, on average: the adds it costs in hardware.
@@ -39,8 +41,9 @@ pub fn layer_reports(
     let mut reports = Vec::with_capacity(plan.weights.len());
     for ((weights, layer), conv) in plan.weights.iter().zip(&state.layers).zip(convolutions(model)) {
         let mut total = Statistics::default();
-        for (w, filter) in layer.weight.value.chunks_exact(weights.per_filter()).zip(&layer.filters) {
-            total.add(w, filter);
+        let latent = layer.weight.value.chunks_exact(weights.latents_per_filter());
+        for (w, filter) in latent.zip(&layer.filters) {
+            total.add(&weights.method.codebook().sum(w), filter);
         }
         let exponents = layer.filters.iter().map(|f| f.exponent);
         let report = LayerReport {
@@ -49,6 +52,7 @@ pub fn layer_reports(
             weights: weights.data.len() as u64,
             macs: weights.macs,
             codebook_error: total.relative_error(),
+            scaled_error: total.scaled_error(),
             sparsity: total.sparsity(),
             shift_adds: total.shift_adds(),
             exponents: (exponents.clone().min().unwrap_or(0), exponents.max().unwrap_or(0)),
@@ -56,6 +60,7 @@ pub fn layer_reports(
         let figures = [
             ("bits", f64::from(report.bits)),
             ("codebook_error", report.codebook_error),
+            ("scaled_error", report.scaled_error),
             ("sparsity", report.sparsity),
             ("shift_adds", report.shift_adds),
             ("exponent_min", f64::from(report.exponents.0)),

@@ -41,7 +41,7 @@ impl Param {
 /// One weighted layer.
 #[derive(Debug, Clone)]
 pub struct LayerState {
-    /// Latent weights, row-major as in the plan.
+    /// Latent weights, filter by filter as the layer's codebook has them: mostly the weights, row-major as in the plan.
     pub weight: Param,
     /// γ of the normalization, in real units; empty for the logits layer.
     pub gamma: Param,
@@ -111,12 +111,9 @@ impl State {
     pub fn fit(&mut self, plan: &Plan, fit: Fit, fitter: &mut Fitter) -> Result<Vec<Vec<f32>>, WorkerError> {
         let mut all = Vec::with_capacity(self.layers.len());
         for (layer, weights) in self.layers.iter_mut().zip(&plan.weights) {
-            let per_filter = weights.per_filter();
-            let latent = &layer.weight.value;
-            let mut out = vec![0.0; latent.len()];
-            for (index, (w, o)) in
-                latent.chunks_exact(per_filter).zip(out.chunks_exact_mut(per_filter)).enumerate()
-            {
+            let mut out = vec![0.0; weights.data.len()];
+            let latent = layer.weight.value.chunks_exact(weights.latents_per_filter());
+            for (index, (w, o)) in latent.zip(out.chunks_exact_mut(weights.per_filter())).enumerate() {
                 let filter = &mut layer.filters[index];
                 let fitted = match fit {
                     Fit::Full => fitter.fit(weights.method, w, filter),

@@ -273,21 +273,15 @@ impl<'a> Trainer<'a> {
         let ema = self.spec.ema.map(|e| e as f32);
         for index in 0..self.state.layers.len() {
             let unit = output_step(self.plan, &self.state, index);
-            let per_filter = self.plan.weights[index].per_filter();
+            let weights = &self.plan.weights[index];
             let layer = &mut self.state.layers[index];
-            let mut gradient = gradient_of(&leaves.weight[index])?;
-            // Straight through, except where a latent weight has left its filter's range.
-            for ((g, w), filter) in gradient
-                .chunks_exact_mut(per_filter)
-                .zip(layer.weight.value.chunks_exact(per_filter))
+            let gradient = gradient_of(&leaves.weight[index])?;
+            let latent = layer.weight.value.chunks_exact(weights.latents_per_filter());
+            let gradient: Vec<f32> = latent
+                .zip(gradient.chunks_exact(weights.per_filter()))
                 .zip(&layer.filters)
-            {
-                for (g, &w) in g.iter_mut().zip(w) {
-                    if w < -filter.clip.0 || w > filter.clip.1 {
-                        *g = 0.0;
-                    }
-                }
-            }
+                .flat_map(|((w, g), filter)| weights.method.codebook().pass_back(w, filter, g))
+                .collect();
             layer.weight.step(&gradient, rate, momentum, decay, ema);
             if let Some(gamma) = &leaves.gamma[index] {
                 let gradient: Vec<f32> = gradient_of(gamma)?.iter().map(|g| g / unit).collect();

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use dyadic_engine::{Artifact, Engine};
 use dyadic_graph::network::Network;
+use dyadic_plan::codebook::{self, Family};
 use dyadic_store::blob::Digest;
-use dyadic_store::spec::{JobSpec, Levels, Loss, Method, Precision, Requant};
+use dyadic_store::spec::{JobSpec, Loss, Method, Objective, Precision, Requant};
 use dyadic_worker::data::{self, Dataset};
 use dyadic_worker::error::WorkerError;
 use dyadic_worker::observer::{Control, Observer, Progress};
@@ -162,6 +163,49 @@ fn every_family_quantizes_exactly_with_every_method() {
     }
 }
 
+/// Every codebook at every width and for every objective, through training graph, engine's check and engine; tables
+/// without a 0 and codes of six and seven bits among them.
+#[test]
+fn every_codebook_trains_and_stays_exact() {
+    let network = import("lenet_relu_dynamo20");
+    let shape = shape_of(&network);
+    let (train, test) = (halves(32, shape, 3), halves(24, shape, 4));
+    for codebook in codebook::all() {
+        let method = match codebook.family() {
+            Family::Aptq => Method::Aptq,
+            Family::Apq => Method::Apq,
+        };
+        for bits in codebook.widths() {
+            for (&of, strict) in codebook.objectives().iter().zip([false, true]) {
+                let objective = match of {
+                    codebook::Objective::L2 => Objective::L2,
+                    codebook::Objective::Angle => Objective::Angle,
+                };
+                let name = codebook.name().to_string();
+                let spec = JobSpec {
+                    codebook: Some(name.clone()),
+                    objective: Some(objective),
+                    epochs: 2,
+                    strict,
+                    ..spec(method, bits, shape[2])
+                };
+                let outcome = run(&network, &train, &test, &spec, None, &mut Recorder::default())
+                    .unwrap_or_else(|e| panic!("{name} {bits} {of:?}: {e}"));
+                let artifact = Artifact::from_bytes(&outcome.artifact).expect("it is readable");
+                let engine = Engine::new(artifact.model).expect("and runs");
+                assert_eq!(outcome.report.logits_sha256, hash_of_logits(&engine, &test), "{name} {bits}");
+                engine.verify(&artifact.certificate).expect("and its certificate holds");
+                let inner = &outcome.report.layers[1];
+                assert_eq!(inner.bits, bits, "{name}");
+                assert!(
+                    inner.shift_adds > 0.0 && inner.codebook_error < 0.9,
+                    "{name} {bits} {of:?}: {inner:?}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn strict_shift_only_and_forced_levels_stay_exact() {
     let network = import("resnet_script13");
@@ -170,7 +214,7 @@ fn strict_shift_only_and_forced_levels_stay_exact() {
     let variants = [
         JobSpec { strict: true, ..base.clone() },
         JobSpec { requant: Requant::Shift, ..base.clone() },
-        JobSpec { levels: Some(Levels::SingleShift), ..base.clone() },
+        JobSpec { codebook: Some("single-shift".into()), ..base.clone() },
         JobSpec { strict: true, ..spec(Method::Aptq, 2, 3) },
     ];
     for spec in variants {
@@ -210,20 +254,30 @@ fn a_resumed_run_ends_with_the_same_bits() {
     let network = import("lenet_relu_dynamo20");
     let shape = shape_of(&network);
     let (train, test) = (halves(320, shape, 9), halves(50, shape, 10));
-    let mut spec = JobSpec { epochs: 3, ema: Some(0.9), ..spec(Method::Apq, 4, shape[2]) };
-    spec.augment = true;
-    let whole =
-        run(&network, &train, &test, &spec, None, &mut Recorder::default()).expect("an undisturbed run");
-    // Before the freeze, at an epoch's edge, and after the freeze.
-    for at in [7, 20, 43] {
-        let mut first = Recorder { checkpoint_at: Some(at), stop_at: Some(at + 3), ..Recorder::default() };
-        let stopped = run(&network, &train, &test, &spec, None, &mut first);
-        assert!(matches!(stopped, Err(WorkerError::Stopped)));
-        let checkpoint = first.checkpoint.expect("it was asked for");
-        let resumed = run(&network, &train, &test, &spec, Some(&checkpoint), &mut Recorder::default())
-            .expect("a resumed run");
-        assert_eq!(resumed.report.weights_sha256, whole.report.weights_sha256, "resumed at step {at}");
-        assert_eq!(resumed.artifact, whole.artifact, "resumed at step {at}");
+    let codebooks = [
+        (Method::Apq, "two-term", 4, Objective::L2),
+        (Method::Apq, "multi-binary", 3, Objective::Angle),
+        (Method::Aptq, "additive", 2, Objective::Angle),
+    ];
+    for (method, name, bits, objective) in codebooks {
+        let mut spec = JobSpec { epochs: 3, ema: Some(0.9), ..spec(method, bits, shape[2]) };
+        spec.augment = true;
+        (spec.codebook, spec.objective) = (Some(name.into()), Some(objective));
+        let whole =
+            run(&network, &train, &test, &spec, None, &mut Recorder::default()).expect("an undisturbed run");
+        // Before the freeze, at an epoch's edge, and after the freeze.
+        for at in [7, 20, 43] {
+            let mut first =
+                Recorder { checkpoint_at: Some(at), stop_at: Some(at + 3), ..Recorder::default() };
+            let stopped = run(&network, &train, &test, &spec, None, &mut first);
+            assert!(matches!(stopped, Err(WorkerError::Stopped)));
+            let checkpoint = first.checkpoint.expect("it was asked for");
+            let resumed = run(&network, &train, &test, &spec, Some(&checkpoint), &mut Recorder::default())
+                .expect("a resumed run");
+            let at = format!("{name}, resumed at step {at}");
+            assert_eq!(resumed.report.weights_sha256, whole.report.weights_sha256, "{at}");
+            assert_eq!(resumed.artifact, whole.artifact, "{at}");
+        }
     }
 }
 

@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use dyadic_data::Source;
+use dyadic_data::pack::Layout;
 use dyadic_proto::v1::upload_dataset_request::Part;
 use dyadic_proto::v1::{
-    self, DeleteDatasetRequest, FileHeader, GetDatasetRequest, ListDatasetsRequest, Split, Tag,
-    UploadDatasetHeader, UploadDatasetRequest, UploadOffsetRequest,
+    self, DatasetFormat, DeleteDatasetRequest, FileHeader, GetDatasetRequest, ListDatasetsRequest, Split,
+    Tag, UploadDatasetHeader, UploadDatasetRequest, UploadOffsetRequest,
 };
 
 use super::page::Page;
 use super::{tag, upload};
 use crate::connect::{Connection, ServerArgs};
-use crate::dataset::tar::Layout;
-use crate::dataset::{Found, detect, format_name};
 use crate::error::{CliError, Kind, Result};
 use crate::output::progress::{Progress, Unit};
 use crate::output::style::safe;
@@ -122,9 +122,9 @@ impl Push {
             })?,
         };
         let path = self.path.clone();
-        let found = blocking(move || detect::open(&path, output)).await?;
-        let layout = Layout::new(found.entries.clone())?;
-        output.note(self.told(&found, &layout, output));
+        let source = blocking(move || open(&path, output)).await?;
+        let layout = Layout::new(source.entries().to_vec())?;
+        output.note(self.told(&source, &layout, output));
         let reading = layout.clone();
         let what = format!("hashing {}", self.path.display());
         let (size_bytes, sha256) = blocking(move || {
@@ -138,17 +138,17 @@ impl Push {
         let tar = FileHeader { name: format!("{name}.tar"), size_bytes, sha256 };
         if self.dry_run {
             output.value(&serde_json::json!({
-                "name": name, "format": format_name(found.format), "files": found.entries.len(),
-                "size_bytes": size_bytes, "sha256": units::hex(&tar.sha256), "labels": found.labels,
+                "name": name, "format": source.format().title(), "files": source.entries().len(),
+                "size_bytes": size_bytes, "sha256": units::hex(&tar.sha256), "labels": source.classes(),
             }))?;
             return output.line(format!("{}  {}", units::hex(&tar.sha256), tar.name));
         }
         let connection = server.connect().await?;
         let header = UploadDatasetHeader {
             name,
-            format: found.format.into(),
-            splits: found.splits.clone(),
-            labels: found.labels.clone(),
+            format: DatasetFormat::of_word(source.format().word()).into(),
+            splits: split_messages(&source),
+            labels: source.classes().to_vec(),
             tar: Some(tar),
             offset: 0,
             tags: self.tag,
@@ -164,22 +164,42 @@ impl Push {
         ))
     }
 
-    fn told(&self, found: &Found, layout: &Layout, output: Output) -> String {
-        let (files, size) = (found.entries.len(), units::bytes(layout.size_bytes()));
-        let from =
-            if found.labels_from.is_empty() { String::new() } else { format!(" ({})", found.labels_from) };
+    fn told(&self, source: &Source, layout: &Layout, output: Output) -> String {
+        let (files, size) = (source.entries().len(), units::bytes(layout.size_bytes()));
+        let from = match source.classes_from() {
+            "" => String::new(),
+            from => format!(" ({from})"),
+        };
         let mut text = format!(
             "{}: {}, {files} files, {size}\n  splits  {}\n  labels  {}{from}",
             self.path.display(),
-            output.paint_notes.strong(format_name(found.format)),
-            splits(&found.splits),
-            labels(&found.labels),
+            output.paint_notes.strong(source.format().title()),
+            splits(&split_messages(source)),
+            labels(source.classes()),
         );
-        for note in &found.notes {
+        for note in source.notes() {
             text.extend(["\n  ", &output.paint_notes.warn(note)]);
         }
         text
     }
+}
+
+/// Finds the dataset that a path holds, showing how an archive is unpacked.
+pub(crate) fn open(path: &Path, output: Output) -> Result<Source> {
+    let size = std::fs::metadata(path).map_or(0, |meta| meta.len());
+    let mut progress = Progress::new(output, format!("unpacking {}", path.display()), Unit::Bytes, size);
+    Ok(Source::open_telling(path, &mut |n| progress.add(n))?)
+}
+
+fn split_messages(source: &Source) -> Vec<Split> {
+    let message =
+        |part: &dyadic_data::Part| Split { name: part.split.name().into(), paths: part.folders.clone() };
+    source.parts().iter().map(message).collect()
+}
+
+/// What people call a format.
+pub(crate) fn format_name(format: DatasetFormat) -> &'static str {
+    dyadic_data::format::by_word(&format.word()).map_or("unknown", |format| format.title())
 }
 
 /// Runs what reads files away from the tasks that talk to the server.

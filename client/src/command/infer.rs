@@ -8,16 +8,16 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use dyadic_data::{Images, Source, Split};
 use dyadic_proto::inference::ModelInferRequest;
 use dyadic_proto::inference::model_infer_request::InferInputTensor;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
+use super::dataset::open;
 use super::job::spec::{Preset, normalization};
 use crate::cli::until_interrupted;
 use crate::connect::Connection;
-use crate::dataset::images::Images;
-use crate::dataset::{detect, format_name};
 use crate::error::{CliError, Result};
 use crate::npy;
 use crate::output::progress::{Progress, Unit};
@@ -134,27 +134,29 @@ impl Infer {
         }
         let encoding = self.encoding(&model)?;
         let Some(path) = self.dataset.clone() else {
-            let images = Images::of_files(&self.images);
+            let images = Images::of_files(&self.images)?;
             let batches = encode::images(&images, &model, &encoding, self.batch_size(&model, 1));
             let outputs = self.infer(connection, output, &model, Box::new(batches), images.len()).await?;
             self.write(&outputs)?;
             return self.show(output, &model, &outputs, |i| images.name(i));
         };
-        let (split, limit) = (self.split.clone(), self.limit.unwrap_or(usize::MAX));
+        let split: Split =
+            self.split.parse().map_err(|e: dyadic_data::UnknownSplit| CliError::usage(e.to_string()))?;
+        let limit = self.limit.unwrap_or(usize::MAX);
         let read = move || {
-            let found = detect::open(&path, output)?;
-            output.note(format!("{}: {}", path.display(), format_name(found.format)));
-            let images = Images::of(&found, &split, limit)?;
-            Ok::<_, CliError>((found, images))
+            let source = open(&path, output)?;
+            output.note(format!("{}: {}", path.display(), source.format().title()));
+            let images = Images::of(&source, split, limit)?;
+            Ok::<(Source, Images), CliError>((source, images))
         };
-        let (found, images) =
+        let (source, images) =
             tokio::task::spawn_blocking(read).await.map_err(|e| CliError::failed(e.to_string()))??;
-        if images.len() == 0 {
+        if images.is_empty() {
             return Err(CliError::usage("there are no images in that split"));
         }
         let batches = encode::images(&images, &model, &encoding, self.batch_size(&model, 32));
         let outputs = self.infer(connection, output, &model, Box::new(batches), images.len()).await?;
-        drop(found);
+        drop(source);
         self.write(&outputs)?;
         self.report(output, &model, &encoding, &images, &outputs)
     }

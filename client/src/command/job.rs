@@ -3,6 +3,7 @@
 pub(crate) mod describe;
 pub(crate) mod epochs;
 mod list;
+mod plan;
 pub(crate) mod show;
 pub(crate) mod spec;
 pub(crate) mod watch;
@@ -36,6 +37,9 @@ pub(crate) enum Job {
     /// Queue a quantization job
     #[command(after_help = SUBMIT_HELP)]
     Submit(Submit),
+    /// Show what a job would make of each layer, and what cannot be quantized
+    #[command(after_help = plan::HELP)]
+    Plan(plan::Plan),
     /// Show jobs, newest first
     List(list::List),
     /// Show one job: its spec, its state, its results
@@ -99,6 +103,7 @@ impl Job {
     pub(crate) async fn run(self, connection: &Connection, output: Output) -> Result<()> {
         match self {
             Job::Submit(submit) => submit.run(connection, output).await,
+            Job::Plan(plan) => plan.run(connection, output).await,
             Job::List(list) => list.run(connection, output).await,
             Job::Show { id } => {
                 let id = resolve(connection, id).await?;

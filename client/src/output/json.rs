@@ -29,7 +29,7 @@ macro_rules! named {
 
 named! {
     "dyadic.v1" v1: Model ServedModel Dataset Job JobSpec JobEvent Experiment Run Series Token CompareResponse
-        UploadModelResponse UploadDatasetResponse SubmitJobResponse CreateTokenResponse SetTagsResponse;
+        UploadModelResponse UploadDatasetResponse SubmitJobResponse PlanJobResponse CreateTokenResponse SetTagsResponse;
     "inference" inference: ModelStatistics ModelMetadataResponse;
 }
 
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(json["started_at"], Value::Null);
         assert_eq!(json["artifact"]["sha256"], "ab01");
         assert_eq!(json["resolved"]["method"], "aptq");
-        assert_eq!(json["resolved"]["boundary"], Value::Null);
+        assert_eq!(json["resolved"]["objective"], Value::Null);
         assert_eq!(json["resolved"]["bits"], 0);
         assert_eq!(json["resolved"]["epochs"], Value::Null);
         assert_eq!(json["resolved"]["normalization"]["mean"][0], 0.4914);

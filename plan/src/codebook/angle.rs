@@ -65,7 +65,7 @@ pub(super) fn fit(angle: &mut Angle, w: &[f32], out: &mut Filter) {
     };
     out.levels.clear();
     out.levels.extend([-negative, 0, positive]);
-    out.exponent = exponent;
+    (out.exponent, out.scale) = (exponent, 1.0);
     take(w, prefix, out);
 }
 
@@ -95,6 +95,11 @@ fn take(w: &[f32], prefix: Prefix, out: &mut Filter) {
 }
 
 impl Angle {
+    /// Half the scale of the best T over {−1, 0, 1}, between the weights that are 0 in it and the others.
+    pub(super) fn even_threshold(&mut self, w: &[f32]) -> f32 {
+        self.best(w, &[1.0]).map_or(0.0, |prefix| (prefix.scale / 2.0) as f32)
+    }
+
     /// The best prefix over the given ratios, earlier ones first where they are equal; `None` if all weights are 0.
     fn best(&mut self, w: &[f32], ratios: &[f32]) -> Option<Prefix> {
         self.positive.count(w, |x| x.max(0.0));

@@ -3,37 +3,120 @@
 use std::ops::RangeInclusive;
 
 use super::histogram::Histogram;
-use super::{Filter, Fitting};
+use super::scale::{Magnitudes, Steps};
+use super::{Filter, Fitting, Objective};
 
-/// Fits one list of levels.
+/// Fits one list of symmetric levels.
+pub(super) fn fitting(levels: &'static [i8], objective: Objective) -> Box<dyn Fitting> {
+    match objective {
+        Objective::L2 => Box::new(ByDistance { levels, scratch: Scratch::default() }),
+        Objective::Angle => {
+            let (steps, magnitudes) = (Steps::new(levels), Magnitudes::default());
+            Box::new(ByAngle { levels, steps, magnitudes })
+        }
+    }
+}
+
 #[derive(Debug)]
-pub(super) struct Fixed {
+struct ByDistance {
     levels: &'static [i8],
     scratch: Scratch,
 }
 
-impl Fixed {
-    /// For symmetric levels.
-    pub(super) fn new(levels: &'static [i8]) -> Self {
-        Fixed { levels, scratch: Scratch::default() }
-    }
-}
-
-impl Fitting for Fixed {
+impl Fitting for ByDistance {
     fn fit(&mut self, w: &[f32], out: &mut Filter) {
         fit(self.levels, w, &mut self.scratch, out);
         out.set_clip();
     }
 
-    /// Tries the exponents next to the last one.
     fn refit(&mut self, w: &[f32], out: &mut Filter) {
-        let around = out.exponent - 1..=out.exponent + 1;
-        fit_within(self.levels, w, around, &mut self.scratch, out);
+        fit_near(self.levels, w, &mut self.scratch, out);
         out.set_clip();
     }
 
     fn assign(&mut self, w: &[f32], out: &mut Filter) {
         assign_nearest(w, out);
+    }
+}
+
+#[derive(Debug)]
+struct ByAngle {
+    levels: &'static [i8],
+    steps: Steps,
+    magnitudes: Magnitudes,
+}
+
+impl Fitting for ByAngle {
+    fn fit(&mut self, w: &[f32], out: &mut Filter) {
+        self.magnitudes.take(w);
+        if let Some(best) = self.steps.best(&self.magnitudes, 0.0) {
+            out.levels.clear();
+            out.levels.extend_from_slice(self.levels);
+            assign_at(w, best.scale, out);
+        }
+        out.set_clip();
+    }
+
+    fn refit(&mut self, w: &[f32], out: &mut Filter) {
+        if !settle(w, out) {
+            return self.fit(w, out);
+        }
+        out.set_nearest_exponent();
+        out.set_clip();
+    }
+
+    /// The scale goes on: the exponent says what it was when that was fixed.
+    fn assign(&mut self, w: &[f32], out: &mut Filter) {
+        settle(w, out);
+    }
+}
+
+/// Rounds of codes and scale between two steps of a training.
+const ROUNDS: usize = 3;
+
+/// From the scale that `out` has, in turn the nearest levels and the best scale for them; the levels stay. `false` if all
+/// weights come to lie at level 0, which has no scale.
+pub(super) fn settle(w: &[f32], out: &mut Filter) -> bool {
+    let levels = std::mem::take(&mut out.levels);
+    let (ladder, unit) = (Ladder::new(&levels), f64::from(out.exponent).exp2());
+    let mut found = true;
+    for _ in 0..ROUNDS {
+        ladder.round(w, unit * f64::from(out.scale), &mut out.codes);
+        let (mut a, mut d) = (0.0, 0.0);
+        for (&x, &code) in w.iter().zip(&out.codes) {
+            let level = f64::from(levels[usize::from(code)]);
+            a += f64::from(x) * level;
+            d += level * level;
+        }
+        let next = (a / d / unit) as f32;
+        found = d > 0.0 && next > 0.0;
+        if !found || next == out.scale {
+            break;
+        }
+        out.scale = next;
+    }
+    out.levels = levels;
+    found
+}
+
+/// Each weight to the nearest of the levels that `out` has, at a real scale; kept is the power of two nearest to it.
+pub(super) fn assign_at(w: &[f32], scale: f64, out: &mut Filter) {
+    out.exponent = nearest_exponent(scale);
+    out.scale = (scale / f64::from(out.exponent).exp2()) as f32;
+    assign_nearest(w, out);
+}
+
+/// That of the power of two with which the error of a filter is least whose best scale is this one.
+fn nearest_exponent(scale: f64) -> i32 {
+    (4.0 * scale / 3.0).log2().floor() as i32
+}
+
+impl Filter {
+    /// Moves what is a power of two in the scale to the exponent.
+    pub(super) fn set_nearest_exponent(&mut self) {
+        let shift = nearest_exponent(f64::from(self.scale));
+        self.exponent += shift;
+        self.scale *= (-shift as f32).exp2();
     }
 }
 
@@ -48,7 +131,7 @@ pub(super) fn largest(levels: &[i8]) -> u8 {
 /// 1.5·T·2^e gains, those below lose at most a squared unit each, and the mean's place decides the sum. Where it has
 /// reached the largest magnitude, one exponent more can only help by a level that is not twice another (14 of 7, at
 /// five bits), two more cannot. So the range searched holds an optimum.
-fn fit(levels: &'static [i8], w: &[f32], scratch: &mut Scratch, out: &mut Filter) {
+fn fit(levels: &[i8], w: &[f32], scratch: &mut Scratch, out: &mut Filter) {
     let counts = &mut scratch.counts;
     counts.count(w, f32::abs);
     let top = f64::from(levels.last().copied().unwrap_or(1));
@@ -57,44 +140,33 @@ fn fit(levels: &'static [i8], w: &[f32], scratch: &mut Scratch, out: &mut Filter
     search(levels, w, least..=covering + 1, scratch, out);
 }
 
-/// As [`fit`], over the given exponents.
-fn fit_within(
-    levels: &'static [i8],
-    w: &[f32],
-    exponents: RangeInclusive<i32>,
-    scratch: &mut Scratch,
-    out: &mut Filter,
-) {
+/// As [`fit`], over the exponents next to the one that `out` has.
+pub(super) fn fit_near(levels: &[i8], w: &[f32], scratch: &mut Scratch, out: &mut Filter) {
     scratch.counts.count(w, f32::abs);
-    search(levels, w, exponents, scratch, out);
+    search(levels, w, out.exponent - 1..=out.exponent + 1, scratch, out);
 }
 
 /// Scratch space of a fit.
 #[derive(Debug, Default)]
-struct Scratch {
+pub(super) struct Scratch {
     counts: Histogram,
     trial: Vec<u8>,
 }
 
 /// Needs the counts of `w`.
-fn search(
-    levels: &'static [i8],
-    w: &[f32],
-    exponents: RangeInclusive<i32>,
-    scratch: &mut Scratch,
-    out: &mut Filter,
-) {
+fn search(levels: &[i8], w: &[f32], exponents: RangeInclusive<i32>, scratch: &mut Scratch, out: &mut Filter) {
     out.levels.clear();
     out.levels.extend_from_slice(levels);
+    out.scale = 1.0;
     let ladder = Ladder::new(levels);
     if let Some(exponent) = best_by_counts(levels, &scratch.counts, exponents.clone()) {
         out.exponent = exponent;
-        ladder.round(w, exponent, &mut out.codes);
+        ladder.round(w, f64::from(exponent).exp2(), &mut out.codes);
         return;
     }
     let mut least = f64::INFINITY;
     for exponent in exponents {
-        let error = ladder.round(w, exponent, &mut scratch.trial);
+        let error = ladder.round(w, f64::from(exponent).exp2(), &mut scratch.trial);
         if error < least {
             least = error;
             out.exponent = exponent;
@@ -125,10 +197,11 @@ fn best_by_counts(levels: &[i8], counts: &Histogram, exponents: RangeInclusive<i
     best.map(|(_, exponent)| exponent)
 }
 
-/// Each weight to the nearest of the levels that `out` has; halfway goes to the lower level.
+/// Each weight to the nearest of the levels that `out` has, at its scale; halfway goes to the lower level.
 pub(super) fn assign_nearest(w: &[f32], out: &mut Filter) {
     let levels = std::mem::take(&mut out.levels);
-    Ladder::new(&levels).round(w, out.exponent, &mut out.codes);
+    let unit = f64::from(out.exponent).exp2() * f64::from(out.scale);
+    Ladder::new(&levels).round(w, unit, &mut out.codes);
     out.levels = levels;
 }
 
@@ -154,9 +227,8 @@ impl<'a> Ladder<'a> {
         Ladder { levels, table }
     }
 
-    /// Writes the codes and returns the squared error.
-    fn round(&self, w: &[f32], exponent: i32, codes: &mut Vec<u8>) -> f64 {
-        let unit = f64::from(exponent).exp2();
+    /// Writes the codes of `w / unit` and returns the squared error.
+    fn round(&self, w: &[f32], unit: f64, codes: &mut Vec<u8>) -> f64 {
         let doubled = 2.0 / unit;
         codes.clear();
         let mut error = 0.0;

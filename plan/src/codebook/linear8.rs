@@ -3,8 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
-use super::ladder::{self, Fixed};
-use super::{Codebook, Family, Fitting, Objective};
+use super::{Codebook, Family, Fitting, Objective, ladder};
 
 /// See the module.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ impl Codebook for Linear8 {
     }
 
     fn objectives(&self) -> &'static [Objective] {
-        &[Objective::L2]
+        &[Objective::L2, Objective::Angle]
     }
 
     fn largest(&self, _: u8, _: Objective) -> u8 {
@@ -39,12 +38,12 @@ impl Codebook for Linear8 {
         4
     }
 
-    fn is_dear(&self, _: u8, _: Objective) -> bool {
-        false
+    fn is_dear(&self, _: u8, objective: Objective) -> bool {
+        objective == Objective::Angle
     }
 
-    fn fitting(&self, _: u8, _: Objective) -> Box<dyn Fitting> {
-        Box::new(Fixed::new(&LEVELS))
+    fn fitting(&self, _: u8, objective: Objective) -> Box<dyn Fitting> {
+        ladder::fitting(&LEVELS, objective)
     }
 }
 

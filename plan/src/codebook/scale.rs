@@ -131,8 +131,7 @@ impl Steps {
     }
 
     fn at(&self, w: &Magnitudes, scale: f64) -> At {
-        let mut at =
-            At { scale, a: self.base * w.sum(0), d: self.base * self.base * w.count(), taken: 0 };
+        let mut at = At { scale, a: self.base * w.sum(0), d: self.base * self.base * w.count(), taken: 0 };
         for step in &self.steps {
             let first = w.first(step.middle * scale);
             let count = w.values.len() - first;
@@ -156,7 +155,9 @@ impl Steps {
         let mut best = Best { objective: floor, scale: 0.0 };
         let (low, high) = self.range(w);
         let mut looks = vec![self.at(w, low / FIRST)];
-        while let Some(last) = looks.last() && last.scale < high {
+        while let Some(last) = looks.last()
+            && last.scale < high
+        {
             looks.push(self.at(w, last.scale * FIRST));
         }
         looks.iter().for_each(|at| at.improve(&mut best));

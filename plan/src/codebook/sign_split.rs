@@ -139,5 +139,5 @@ fn set_levels(q: Option<i32>, p: Option<i32>, out: &mut Filter) {
     out.levels.extend(q.map(|q| -level(q)));
     out.levels.push(0);
     out.levels.extend(p.map(level));
-    out.exponent = base;
+    (out.exponent, out.scale) = (base, 1.0);
 }

@@ -2,8 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::ladder::{self, Fixed};
-use super::{Codebook, Family, Fitting, Objective};
+use super::{Codebook, Family, Fitting, Objective, ladder};
 
 /// See the module.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ impl Codebook for SingleShift {
     }
 
     fn objectives(&self) -> &'static [Objective] {
-        &[Objective::L2]
+        &[Objective::L2, Objective::Angle]
     }
 
     fn largest(&self, bits: u8, _: Objective) -> u8 {
@@ -38,12 +37,12 @@ impl Codebook for SingleShift {
         1
     }
 
-    fn is_dear(&self, _: u8, _: Objective) -> bool {
-        false
+    fn is_dear(&self, _: u8, objective: Objective) -> bool {
+        objective == Objective::Angle
     }
 
-    fn fitting(&self, bits: u8, _: Objective) -> Box<dyn Fitting> {
-        Box::new(Fixed::new(levels(bits)))
+    fn fitting(&self, bits: u8, objective: Objective) -> Box<dyn Fitting> {
+        ladder::fitting(levels(bits), objective)
     }
 }
 

@@ -1,5 +1,8 @@
 use super::*;
 
+mod additive;
+mod brute_force;
+
 /// Box–Muller on a linear congruential generator: reproducible, good enough for figures of three digits.
 fn gaussian(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
@@ -22,6 +25,11 @@ fn fitted(method: Choice, w: &[f32]) -> Filter {
     let mut filter = Filter::default();
     Fitter::default().fit(method, w, &mut filter).expect("finite weights");
     filter
+}
+
+/// The fit of float weights: their latent weights at the beginning of a training.
+fn begun(choice: Choice, w: &[f32]) -> Filter {
+    fitted(choice, &choice.codebook().start(choice.objective(), w))
 }
 
 fn values(filter: &Filter) -> Vec<f64> {
@@ -210,7 +218,7 @@ fn levels_keep_their_codebook_s_promises() {
     for (seed, choice) in choices().enumerate() {
         let (codebook, bits, objective) = (choice.codebook(), choice.bits(), choice.objective());
         for outlier in [1.0, 1e4] {
-            let levels = fitted(choice, &heavy_tailed(700, outlier, seed as u64)).levels;
+            let levels = begun(choice, &heavy_tailed(700, outlier, seed as u64)).levels;
             assert!(levels.len() <= 1 << bits, "{choice:?}");
             assert!(levels.windows(2).all(|p| p[0] < p[1]), "{choice:?} {levels:?}");
             let fits = |level: &i8| {
@@ -282,61 +290,67 @@ fn gaussian_weights_give_the_known_errors() {
 
 #[test]
 fn zeros_single_weights_and_denormals_are_fitted() {
-    let methods = [
-        choice("sign-split", 2, Objective::L2),
-        choice("sign-split", 2, Objective::Angle),
-        choice("single-shift", 3, Objective::L2),
-        choice("two-term", 4, Objective::L2),
-        Choice::linear8(),
-    ];
-    for method in methods {
-        assert_eq!(values(&fitted(method, &[0.0; 5])), [0.0; 5]);
+    for choice in choices() {
+        assert_eq!(values(&begun(choice, &[0.0; 5])), [0.0; 5]);
         for w in [[0.3f32].as_slice(), &[-7.0], &[1e-40, -1e-40], &[0.0, 5.0], &[3e30, 1e-30, -3e30]] {
-            let filter = fitted(method, w);
+            let filter = begun(choice, w);
             let got = values(&filter);
-            assert_eq!(got.len(), w.len(), "{method:?}");
+            assert_eq!(got.len(), w.len(), "{choice:?}");
             assert!(
-                w.iter().zip(&got).all(|(&x, &v)| v == 0.0 || (x > 0.0) == (v > 0.0)),
-                "{method:?} {w:?} {got:?}"
+                w.iter().zip(&got).all(|(&x, &v)| v == 0.0 || x == 0.0 || (x > 0.0) == (v > 0.0)),
+                "{choice:?} {w:?} {got:?}"
             );
+            let largest = w.iter().zip(&got).max_by(|a, b| a.0.abs().total_cmp(&b.0.abs()));
+            assert!(largest.is_some_and(|(_, &v)| v != 0.0), "{choice:?} {w:?} {got:?}");
         }
         for bad in [f32::NAN, f32::INFINITY] {
-            let refused = Fitter::default().fit(method, &[1.0, bad], &mut Filter::default());
-            assert!(refused.is_err_and(|e| e.index == 1), "{method:?}");
+            let refused = Fitter::default().fit(choice, &[1.0, bad], &mut Filter::default());
+            assert!(refused.is_err_and(|e| e.index == 1), "{choice:?}");
         }
     }
 }
 
 #[test]
 fn frozen_codebooks_keep_levels_and_exponent() {
-    let (before, after) = (gaussian(144, 1), gaussian(144, 2));
-    for method in [
-        choice("sign-split", 2, Objective::L2),
-        choice("sign-split", 2, Objective::Angle),
-        choice("single-shift", 3, Objective::L2),
-    ] {
+    for choice in choices() {
+        let start = |w: &[f32]| choice.codebook().start(choice.objective(), w);
+        let (before, after) = (start(&gaussian(144, 1)), start(&gaussian(144, 2)));
         let mut fitter = Fitter::default();
-        let mut filter = fitted(method, &before);
+        let mut filter = fitted(choice, &before);
         let kept = (filter.levels.clone(), filter.exponent);
-        fitter.refit(method, &before, &mut filter).expect("finite weights");
+        fitter.refit(choice, &before, &mut filter).expect("finite weights");
         assert_eq!(
             (&filter.levels, filter.exponent),
             (&kept.0, kept.1),
-            "{method:?}: a refit finds it again"
+            "{choice:?}: a refit finds it again"
         );
-        fitter.assign(method, &before, &mut filter).expect("finite weights");
-        assert_eq!(filter.codes, fitted(method, &before).codes, "{method:?}: nothing moved, nothing changes");
-        fitter.assign(method, &after, &mut filter).expect("finite weights");
-        assert_eq!((filter.levels.clone(), filter.exponent), kept, "{method:?}");
+        fitter.assign(choice, &before, &mut filter).expect("finite weights");
+        assert_eq!(filter.codes, fitted(choice, &before).codes, "{choice:?}: nothing moved, nothing changes");
+        fitter.assign(choice, &after, &mut filter).expect("finite weights");
+        assert_eq!((filter.levels.clone(), filter.exponent), kept, "{choice:?}");
+        fitter.assign(choice, &vec![0.0; after.len()], &mut filter).expect("finite weights");
+        assert_eq!((filter.levels.clone(), filter.exponent), kept, "{choice:?}");
     }
 }
 
 #[test]
 fn statistics_count_what_they_say() {
-    let filter = Filter { levels: vec![-3, 0, 4], exponent: -1, codes: vec![0, 1, 2, 1], clip: (0.0, 0.0) };
+    let filter = Filter {
+        levels: vec![-3, 0, 4],
+        exponent: -1,
+        scale: 1.0,
+        codes: vec![0, 1, 2, 1],
+        clip: (0.0, 0.0),
+    };
     let mut statistics = Statistics::default();
     statistics.add(&[-1.5, 0.0, 2.0, 1.0], &filter);
     assert_eq!(statistics.sparsity(), 0.5);
     assert_eq!(statistics.shift_adds(), 0.75);
     assert!((statistics.relative_error() - 1.0 / 7.25).abs() < 1e-12);
+    // ⟨w,ŵ⟩ = 6.25, ‖ŵ‖² = 6.25: the scale is the best one already.
+    assert!((statistics.scaled_error() - 1.0 / 7.25).abs() < 1e-12);
+    let mut doubled = Statistics::default();
+    doubled.add(&[-3.0, 0.0, 4.0, 2.0], &filter);
+    assert!((doubled.relative_error() - 10.25 / 29.0).abs() < 1e-12);
+    assert!((doubled.scaled_error() - 4.0 / 29.0).abs() < 1e-12);
 }

@@ -80,6 +80,7 @@ const TABLE: &[(&str, &[(&str, Access)])] = &[
         "dyadic.v1.JobService",
         &[
             ("Submit", AtLeast(Submit)),
+            ("Plan", AtLeast(Submit)),
             ("Get", AtLeast(Submit)),
             ("List", AtLeast(Submit)),
             ("Cancel", AtLeast(Submit)),

@@ -1,9 +1,11 @@
 //! `dyadic.v1.DatasetService`: datasets, one tar each; uploads can be resumed.
 
+mod contents;
 mod header;
 
 use std::pin::Pin;
 
+use dyadic_data::{Contents, SplitContents};
 use dyadic_proto::v1 as pb;
 use dyadic_proto::v1::dataset_service_server::DatasetService;
 use dyadic_proto::v1::download_dataset_response::Part;
@@ -13,6 +15,7 @@ use dyadic_store::registry::{Dataset, PageFilter, Split};
 use futures::{Stream, StreamExt, TryStreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
+pub(crate) use self::contents::Reader;
 use self::header::Declared;
 use super::convert::{caller, scope, tag_list, timestamp};
 use super::download::chunks;
@@ -31,48 +34,78 @@ pub(crate) struct DatasetApi {
     store: Store,
     blobs: BlobStore,
     spools: SpoolDir,
+    reader: Reader,
     limits: Limits,
 }
 
 type Uploads = Intake<pb::UploadDatasetRequest>;
 
 impl DatasetApi {
-    pub(crate) fn new(store: Store, blobs: BlobStore, spools: SpoolDir, limits: Limits) -> Self {
-        Self { store, blobs, spools, limits }
+    pub(crate) fn new(
+        store: Store,
+        blobs: BlobStore,
+        spools: SpoolDir,
+        reader: Reader,
+        limits: Limits,
+    ) -> Self {
+        Self { store, blobs, spools, reader, limits }
     }
 
-    /// The size of these bytes, if this owner has pushed them before. Others' bytes do not count: who knows a hash need
+    /// The newest dataset of these bytes that this owner has pushed. Others' bytes do not count: who knows a hash need
     /// not have the bytes.
-    async fn owned(&self, owner: &str, sha256: &[u8; 32]) -> Result<Option<u64>, ApiError> {
+    async fn owned(&self, owner: &str, sha256: &[u8; 32]) -> Result<Option<Dataset>, ApiError> {
         let filter =
             PageFilter { owner: Some(owner.to_owned()), limit: LOOKED_THROUGH, ..PageFilter::default() };
         let datasets = self.store.datasets(&filter).await?;
-        let same = datasets.into_iter().find(|dataset| dataset.sha256.as_bytes() == sha256);
-        Ok(same.map(|dataset| dataset.size_bytes))
+        Ok(datasets.into_iter().find(|dataset| dataset.sha256.as_bytes() == sha256))
     }
 
-    /// Brings the declared bytes into the blob store.
-    async fn receive(&self, owner: &str, intake: Uploads, declared: &Declared) -> Result<(), ApiError> {
+    /// The size of these bytes, if this owner has pushed them before and need not send them again. Once a spool has been
+    /// begun they are wanted, whatever else is there.
+    async fn there(&self, owner: &str, sha256: &[u8; 32]) -> Result<Option<u64>, ApiError> {
+        if self.spools.received(owner, sha256).await?.is_some() {
+            return Ok(None);
+        }
+        let size = self.owned(owner, sha256).await?.map(|same| same.size_bytes);
+        Ok(if self.blobs.size(&Digest::from(*sha256)).await? == size { size } else { None })
+    }
+
+    /// Brings the declared bytes into the blob store, and tells what is in them; none where they were there already. The spool is to be removed once they are referenced: until then an
+    /// upload that breaks goes on from it.
+    async fn receive(
+        &self,
+        owner: &str,
+        intake: Uploads,
+        declared: &Declared,
+    ) -> Result<Option<(Spool, Contents)>, ApiError> {
         let file = declared.tar();
         let sha256 = Digest::from(file.sha256);
         if declared.offset == file.size_bytes
-            && self.owned(owner, &file.sha256).await? == Some(file.size_bytes)
-            && self.blobs.size(&sha256).await? == Some(file.size_bytes)
+            && self.there(owner, &file.sha256).await? == Some(file.size_bytes)
         {
             self.expect_end(intake, declared).await?;
-            return announce(&self.store, sha256, file.size_bytes).await;
+            announce(&self.store, sha256, file.size_bytes).await?;
+            if self.blobs.is_whole(&sha256, file.size_bytes).await? {
+                return Ok(None);
+            }
+            // An empty spool asks for them.
+            drop(self.spools.resumable(owner, &file.sha256).await?);
+            return Err(UploadError::Damaged.into());
         }
         let mut spool = self.spools.resumable(owner, &file.sha256).await?;
-        match self.spool(&mut spool, intake, declared).await {
+        let contents = match self.spool(&mut spool, intake, declared).await {
             // Bytes that are wrong are of no use to a later upload.
-            Err(ApiError::Upload(error @ (UploadError::HashMismatch { .. } | UploadError::Tar(_)))) => {
+            Err(
+                error @ (ApiError::Data(_)
+                | ApiError::Upload(UploadError::HashMismatch { .. } | UploadError::Tar(_))),
+            ) => {
                 spool.remove().await?;
-                return Err(error.into());
+                return Err(error);
             }
             other => other?,
-        }
+        };
         publish(&self.store, &self.blobs, spool.path(), sha256, file.size_bytes).await?;
-        Ok(spool.remove().await?)
+        Ok(Some((spool, contents)))
     }
 
     async fn expect_end(&self, mut intake: Uploads, declared: &Declared) -> Result<(), ApiError> {
@@ -94,7 +127,7 @@ impl DatasetApi {
         spool: &mut Spool,
         mut intake: Uploads,
         declared: &Declared,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Contents, ApiError> {
         let (received, hash) = spool.rehash().await?;
         if declared.offset != received {
             return Err(UploadError::WrongOffset { actual: declared.offset, expected: received }.into());
@@ -117,7 +150,7 @@ impl DatasetApi {
         receiver.finish()?;
         let path = spool.path().to_owned();
         tokio::task::spawn_blocking(move || check_tar(&path)).await.map_err(ApiError::internal)??;
-        Ok(())
+        contents::check(&self.reader, declared, spool.path()).await
     }
 }
 
@@ -127,7 +160,7 @@ fn to_proto(dataset: Dataset) -> pb::Dataset {
         name: dataset.name,
         owner: dataset.owner,
         created_at: Some(timestamp(dataset.created_at)),
-        format: header::format_of(&dataset.format).into(),
+        format: pb::DatasetFormat::of_word(&dataset.format).into(),
         splits: dataset.splits.into_iter().map(|Split { name, paths }| pb::Split { name, paths }).collect(),
         labels: dataset.labels,
         tar: Some(pb::FileHeader {
@@ -136,7 +169,21 @@ fn to_proto(dataset: Dataset) -> pb::Dataset {
             sha256: dataset.sha256.as_bytes().to_vec(),
         }),
         tags: tag_list(dataset.tags),
+        contents: dataset.contents.and_then(|value| serde_json::from_value(value).ok()).map(contents_message),
+        unusable: dyadic_data::format::by_word(&dataset.format)
+            .and_then(|format| format.unusable())
+            .unwrap_or_default()
+            .to_owned(),
     }
+}
+
+fn contents_message(contents: Contents) -> pb::DatasetContents {
+    let split = |found: SplitContents| {
+        let [height, width, channels] = found.shape.unwrap_or_default().map(|extent| extent as u32);
+        let (name, images) = (found.split.name().to_owned(), found.images);
+        pb::SplitContents { name, images, height, width, channels, highest_label: found.highest_label }
+    };
+    pb::DatasetContents { splits: contents.splits.into_iter().map(split).collect() }
 }
 
 #[tonic::async_trait]
@@ -150,9 +197,14 @@ impl DatasetService for DatasetApi {
         let caller = caller(&request)?;
         let (intake, header) = Intake::begin(request.into_inner(), self.limits.upload_idle()).await?;
         let declared = Declared::check(header, self.limits.max_dataset_bytes)?;
-        self.receive(&caller.owner, intake, &declared).await?;
+        let received = self.receive(&caller.owner, intake, &declared).await?;
         let dataset = declared.into_dataset(caller.owner);
-        let (dataset, existed) = self.store.add_dataset(&dataset).await.map_err(ApiError::from)?;
+        let (mut dataset, existed) = self.store.add_dataset(&dataset).await.map_err(ApiError::from)?;
+        if let Some((spool, contents)) = received {
+            spool.remove().await.map_err(ApiError::from)?;
+            self.reader.keep(&dataset, &contents).await?;
+            dataset.contents = serde_json::to_value(contents).ok();
+        }
         Ok(Response::new(pb::UploadDatasetResponse { dataset: Some(to_proto(dataset)), existed }))
     }
 
@@ -164,11 +216,11 @@ impl DatasetService for DatasetApi {
         let given = request.into_inner().sha256;
         let sha256 = <[u8; 32]>::try_from(given.as_slice())
             .map_err(|_| ApiError::field("sha256", format!("it has 32 bytes, not {}", given.len())))?;
-        if let Some(size) = self.owned(&caller.owner, &sha256).await? {
+        if let Some(size) = self.there(&caller.owner, &sha256).await? {
             return Ok(Response::new(pb::UploadOffsetResponse { offset: size, complete: true }));
         }
-        let offset = self.spools.received(&caller.owner, &sha256).await.map_err(ApiError::from)?;
-        Ok(Response::new(pb::UploadOffsetResponse { offset, complete: false }))
+        let received = self.spools.received(&caller.owner, &sha256).await.map_err(ApiError::from)?;
+        Ok(Response::new(pb::UploadOffsetResponse { offset: received.unwrap_or(0), complete: false }))
     }
 
     async fn get(&self, request: Request<pb::GetDatasetRequest>) -> Result<Response<pb::Dataset>, Status> {

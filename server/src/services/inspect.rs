@@ -5,8 +5,9 @@ use std::sync::Arc;
 use dyadic_graph::network::{Network, ValueId};
 use dyadic_proto::v1 as pb;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::planning;
 use crate::error::ApiError;
 use crate::upload::{FileSpecs, Spool};
 
@@ -35,6 +36,27 @@ struct Layer {
     macs: u64,
 }
 
+/// What a network reads and gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extents {
+    /// Channels, height, width.
+    pub(crate) input: [usize; 3],
+    /// Values of its output.
+    pub(crate) outputs: usize,
+}
+
+impl Extents {
+    /// Those in a stored summary; none if it is another version's, or the network reads no images.
+    pub(crate) fn of(info: &serde_json::Value) -> Option<Self> {
+        let Summary { input, output, .. } = serde_json::from_value(info.clone()).ok()?;
+        let sizes = |tensor: &Tensor| -> Option<Vec<usize>> {
+            tensor.shape.iter().map(|&extent| usize::try_from(extent).ok()).collect()
+        };
+        let outputs = sizes(&output)?.into_iter().try_fold(1, usize::checked_mul)?;
+        Some(Self { input: sizes(&input)?.try_into().ok()?, outputs })
+    }
+}
+
 /// Imports bundles on blocking threads, few at a time: an import takes memory several times the bundle's size.
 #[derive(Debug, Clone)]
 pub(crate) struct Inspector(Arc<Semaphore>);
@@ -46,17 +68,26 @@ impl Inspector {
 
     /// Imports the bundle whose files lie in `spools`, the ONNX file first.
     pub(crate) async fn inspect(&self, files: &FileSpecs, spools: &[Spool]) -> Result<Summary, ApiError> {
-        let _permit = self.0.acquire().await.map_err(ApiError::internal)?;
+        let permit = self.place().await?;
         let mut contents = Vec::with_capacity(spools.len());
         for (file, spool) in files.as_slice().iter().zip(spools) {
             contents.push((file.name.clone(), spool.read().await?));
         }
-        let imported = tokio::task::spawn_blocking(move || {
+        let imported = tokio::task::spawn_blocking(move || -> Result<Summary, ApiError> {
+            // Held to the end of the import, also when nobody waits for it any more.
+            let _permit = permit;
             let mut files = contents.iter().map(|(name, bytes)| (name.clone(), bytes.as_slice()));
             let (_, model) = files.next().unwrap_or_default();
-            dyadic_graph::import_bytes(model, files).map(|network| Summary::of(&network))
+            let network = dyadic_graph::import_bytes(model, files)?;
+            planning::check(&network)?;
+            Ok(Summary::of(&network))
         });
-        Ok(imported.await.map_err(ApiError::internal)??)
+        imported.await.map_err(ApiError::internal)?
+    }
+
+    /// Takes a place among the imports that run at once, for as long as the permit lives.
+    pub(crate) async fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.0.clone().acquire_owned().await.map_err(ApiError::internal)
     }
 }
 

@@ -1,8 +1,12 @@
 //! `dyadic.v1.JobService`.
 
 pub(crate) mod convert;
+mod plan;
+mod refusals;
 mod submit;
 mod watch;
+
+pub(crate) use submit::Checks;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,6 +32,7 @@ use crate::notices::Notices;
 #[derive(Clone)]
 pub(crate) struct JobApi {
     store: Store,
+    checks: Checks,
     notices: Notices,
     max_queued: u32,
     watchers: Arc<Semaphore>,
@@ -35,9 +40,15 @@ pub(crate) struct JobApi {
 }
 
 impl JobApi {
-    pub(crate) fn new(store: Store, notices: Notices, limits: &Limits, drain: CancellationToken) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        checks: Checks,
+        notices: Notices,
+        limits: &Limits,
+        drain: CancellationToken,
+    ) -> Self {
         let watchers = Arc::new(Semaphore::new(limits.max_watchers));
-        Self { store, notices, max_queued: limits.max_queued_jobs, watchers, drain }
+        Self { store, checks, notices, max_queued: limits.max_queued_jobs, watchers, drain }
     }
 }
 
@@ -55,12 +66,21 @@ impl JobService for JobApi {
         request: Request<pb::SubmitJobRequest>,
     ) -> Result<Response<pb::SubmitJobResponse>, Status> {
         let caller = caller(&request)?;
-        let job = submit::new_job(&self.store, &caller, request.into_inner()).await?;
+        let job = submit::new_job(&self.store, &self.checks, &caller, request.into_inner()).await?;
         let submitted = self.store.submit(&job, self.max_queued).await.map_err(ApiError::from)?;
         Ok(Response::new(pb::SubmitJobResponse {
             job: Some(convert::job(submitted.job)),
             existed: submitted.existed,
         }))
+    }
+
+    async fn plan(
+        &self,
+        request: Request<pb::PlanJobRequest>,
+    ) -> Result<Response<pb::PlanJobResponse>, Status> {
+        let caller = caller(&request)?;
+        let spec = request.into_inner().spec.ok_or_else(|| ApiError::field("spec", "it is missing"))?;
+        Ok(Response::new(plan::of(&self.store, &self.checks.planner, &caller, &spec).await?))
     }
 
     async fn get(&self, request: Request<pb::GetJobRequest>) -> Result<Response<pb::Job>, Status> {

@@ -12,7 +12,7 @@ use crate::error::ApiError;
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Stores a file's bytes; the file may be moved away. The caller then references the blob in the database.
+/// Stores a file's bytes; the file stays until the caller has referenced the blob in the database.
 pub(crate) async fn publish(
     store: &Store,
     blobs: &BlobStore,

@@ -1,8 +1,9 @@
 //! A job's settings between the API and the domain: unset means the default on the way in, everything is set on the way out.
 
+use dyadic_plan::codebook::{self, Choice, Family, NoSuchCodebook};
 use dyadic_proto::v1 as pb;
 use dyadic_store::spec::{
-    ActivationBits, Boundary, JobSpec, Levels, Loss, Method, Normalization, Precision, Requant,
+    ActivationBits, JobSpec, Loss, Method, Normalization, Objective, Precision, Requant,
 };
 
 use crate::error::ApiError;
@@ -10,18 +11,18 @@ use crate::error::ApiError;
 /// The training settings of a submitted spec, defaults filled in and ranges checked.
 pub(crate) fn settings(spec: &pb::JobSpec) -> Result<JobSpec, ApiError> {
     let unset = JobSpec::default();
-    let method = method(spec.method)?.unwrap_or(unset.method);
-    let bits = match spec.bits {
-        Some(bits) => {
-            u8::try_from(bits).map_err(|_| ApiError::field("bits", format!("{bits} is out of range")))?
-        }
-        None => default_bits(method, levels(spec.levels)?),
-    };
+    let choice = choose(spec)?;
     let settings = JobSpec {
-        method,
-        boundary: boundary(spec.boundary)?.unwrap_or(unset.boundary),
-        levels: levels(spec.levels)?,
-        bits,
+        method: match choice.codebook().family() {
+            Family::Aptq => Method::Aptq,
+            Family::Apq => Method::Apq,
+        },
+        codebook: Some(choice.codebook().name().to_string()),
+        objective: Some(match choice.objective() {
+            codebook::Objective::L2 => Objective::L2,
+            codebook::Objective::Angle => Objective::Angle,
+        }),
+        bits: choice.bits(),
         strict: spec.strict.unwrap_or(unset.strict),
         requant: requant(spec.requant)?.unwrap_or(unset.requant),
         epochs: spec.epochs.unwrap_or(unset.epochs),
@@ -45,35 +46,43 @@ pub(crate) fn settings(spec: &pb::JobSpec) -> Result<JobSpec, ApiError> {
     Ok(settings)
 }
 
-/// APTQ is ternary; APQ takes what its levels are made for.
-fn default_bits(method: Method, levels: Option<Levels>) -> u8 {
-    match (method, levels) {
-        (Method::Aptq, _) => 2,
-        (Method::Apq, Some(Levels::TwoTerm)) => 4,
-        (Method::Apq, _) => 3,
-    }
+/// The codebook that a spec names, or that its method and width have by default.
+fn choose(spec: &pb::JobSpec) -> Result<Choice, ApiError> {
+    let name = (!spec.codebook.is_empty()).then_some(spec.codebook.as_str());
+    let of_name = name.and_then(codebook::find).map_or(Family::Aptq, |codebook| codebook.family());
+    let family = method(spec.method)?.unwrap_or(of_name);
+    let refused = |error: NoSuchCodebook| {
+        let field = match error {
+            NoSuchCodebook::Name { .. } => "codebook",
+            NoSuchCodebook::Bits { .. } => "bits",
+            NoSuchCodebook::Objective { .. } => "objective",
+        };
+        ApiError::field(field, error.to_string())
+    };
+    let bits = match spec.bits {
+        Some(bits) => {
+            u8::try_from(bits).map_err(|_| ApiError::field("bits", format!("{bits} is out of range")))?
+        }
+        None => Choice::default_bits(family, name).map_err(refused)?,
+    };
+    Choice::new(family, name, bits, objective(spec.objective)?).map_err(refused)
 }
 
 /// The same settings for the API.
 pub(crate) fn to_proto(settings: &JobSpec) -> pb::JobSpec {
     let ActivationBits { conv3x3, other } = settings.activation_bits;
     let Normalization { mean, std } = settings.normalization.clone();
-    let levels = (settings.method == Method::Apq).then(|| settings.levels());
     pb::JobSpec {
         method: match settings.method {
             Method::Aptq => pb::Method::Aptq,
             Method::Apq => pb::Method::Apq,
         }
         .into(),
-        boundary: match settings.boundary {
-            Boundary::L2 => pb::Boundary::L2,
-            Boundary::Angle => pb::Boundary::Angle,
-        }
-        .into(),
-        levels: match levels {
-            None => pb::Levels::Unspecified,
-            Some(Levels::SingleShift) => pb::Levels::SingleShift,
-            Some(Levels::TwoTerm) => pb::Levels::TwoTerm,
+        codebook: settings.codebook.clone().unwrap_or_default(),
+        objective: match settings.objective {
+            None => pb::Objective::Unspecified,
+            Some(Objective::L2) => pb::Objective::L2,
+            Some(Objective::Angle) => pb::Objective::Angle,
         }
         .into(),
         bits: Some(settings.bits.into()),
@@ -127,27 +136,19 @@ fn choice<P: TryFrom<i32>, D>(
     Ok(domain(value))
 }
 
-fn method(value: i32) -> Result<Option<Method>, ApiError> {
+fn method(value: i32) -> Result<Option<Family>, ApiError> {
     choice("method", value, |value| match value {
         pb::Method::Unspecified => None,
-        pb::Method::Aptq => Some(Method::Aptq),
-        pb::Method::Apq => Some(Method::Apq),
+        pb::Method::Aptq => Some(Family::Aptq),
+        pb::Method::Apq => Some(Family::Apq),
     })
 }
 
-fn boundary(value: i32) -> Result<Option<Boundary>, ApiError> {
-    choice("boundary", value, |value| match value {
-        pb::Boundary::Unspecified => None,
-        pb::Boundary::L2 => Some(Boundary::L2),
-        pb::Boundary::Angle => Some(Boundary::Angle),
-    })
-}
-
-fn levels(value: i32) -> Result<Option<Levels>, ApiError> {
-    choice("levels", value, |value| match value {
-        pb::Levels::Unspecified => None,
-        pb::Levels::SingleShift => Some(Levels::SingleShift),
-        pb::Levels::TwoTerm => Some(Levels::TwoTerm),
+fn objective(value: i32) -> Result<Option<codebook::Objective>, ApiError> {
+    choice("objective", value, |value| match value {
+        pb::Objective::Unspecified => None,
+        pb::Objective::L2 => Some(codebook::Objective::L2),
+        pb::Objective::Angle => Some(codebook::Objective::Angle),
     })
 }
 
@@ -216,7 +217,9 @@ mod tests {
     fn nothing_set_means_the_defaults() {
         let settings = settings(&pb::JobSpec::default()).unwrap();
         let unset = Normalization { mean: vec![], std: vec![] };
-        assert_eq!(settings, JobSpec { normalization: unset, ..JobSpec::default() });
+        let (codebook, objective) = (Some("sign-split".to_string()), Some(Objective::Angle));
+        let wanted = JobSpec { normalization: unset, codebook, objective, ..JobSpec::default() };
+        assert_eq!(settings, wanted);
     }
 
     #[test]
@@ -231,8 +234,8 @@ mod tests {
                 ..Default::default()
             },
             pb::JobSpec {
-                levels: pb::Levels::TwoTerm.into(),
-                method: pb::Method::Apq.into(),
+                codebook: "two-term".into(),
+                objective: pb::Objective::Angle.into(),
                 loss: pb::Loss::Distill.into(),
                 requant: pb::Requant::Shift.into(),
                 train_limit: Some(10),
@@ -247,16 +250,38 @@ mod tests {
     }
 
     #[test]
+    fn a_codebook_is_enough_and_a_wrong_one_is_answered_with_all() {
+        let named = |codebook: &str| pb::JobSpec { codebook: codebook.into(), ..Default::default() };
+        for codebook in codebook::all() {
+            let settings = settings(&named(codebook.name())).unwrap();
+            assert_eq!(settings.codebook.as_deref(), Some(codebook.name()));
+            assert!(codebook.widths().contains(&settings.bits), "{}", codebook.name());
+        }
+        let apq = pb::JobSpec { method: pb::Method::Apq.into(), ..named("unary") };
+        let message = settings(&apq).unwrap_err().to_string();
+        for codebook in Family::Apq.codebooks() {
+            assert!(message.contains(codebook.name()), "{message}");
+        }
+        let narrow = pb::JobSpec { bits: Some(3), ..named("two-term") };
+        let message = settings(&narrow).unwrap_err().to_string();
+        assert!(message.contains("3 is not a width of two-term, which has 4, 5"), "{message}");
+    }
+
+    #[test]
     fn what_is_out_of_range_names_its_field() {
         let d = pb::JobSpec::default;
         let apq = || pb::JobSpec { method: pb::Method::Apq.into(), ..d() };
         let narrow = pb::ActivationBits { conv3x3: Some(300), other: None };
         let cases = [
             (pb::JobSpec { method: 99, ..d() }, "method"),
+            (pb::JobSpec { objective: 7, ..d() }, "objective"),
+            (pb::JobSpec { codebook: "three-term".into(), ..d() }, "codebook"),
+            (pb::JobSpec { codebook: "additive".into(), ..apq() }, "codebook"),
+            (pb::JobSpec { codebook: "two-term".into(), bits: Some(3), ..apq() }, "bits"),
             (pb::JobSpec { loss: -1, ..d() }, "loss"),
             (pb::JobSpec { bits: Some(300), ..d() }, "bits"),
             (pb::JobSpec { bits: Some(3), ..d() }, "bits"),
-            (pb::JobSpec { bits: Some(6), ..apq() }, "bits"),
+            (pb::JobSpec { bits: Some(9), ..apq() }, "bits"),
             (pb::JobSpec { batch_size: Some(0), ..d() }, "batch_size"),
             (pb::JobSpec { learning_rate: Some(f64::NAN), ..d() }, "learning_rate"),
             (pb::JobSpec { train_limit: Some(1 << 40), ..d() }, "train_limit"),

@@ -113,6 +113,9 @@ pub enum UploadError {
     /// Another upload of the same bytes is under way.
     #[error("the same bytes are being uploaded right now")]
     Busy,
+    /// What was pushed before is not whole any more.
+    #[error("the bytes that were pushed before are damaged; push them again, and they are replaced")]
+    Damaged,
     /// Nothing came for too long.
     #[error("nothing came for {0} seconds")]
     Idle(u64),

@@ -72,11 +72,11 @@ impl SpoolDir {
         }
     }
 
-    /// Bytes that came of this owner's upload of these bytes.
-    pub async fn received(&self, owner: &str, sha256: &[u8; 32]) -> Result<u64, UploadError> {
+    /// Bytes that came of this owner's upload of these bytes; `None` if none has begun.
+    pub async fn received(&self, owner: &str, sha256: &[u8; 32]) -> Result<Option<u64>, UploadError> {
         match tokio::fs::metadata(self.path(owner, sha256)).await {
-            Ok(metadata) => Ok(metadata.len()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -192,8 +192,8 @@ mod tests {
         spool.flush().await.unwrap();
         assert!(matches!(spools.resumable("ann", &sha256).await, Err(UploadError::Busy)));
         drop(spool);
-        assert_eq!(spools.received("ann", &sha256).await.unwrap(), 3);
-        assert_eq!(spools.received("bob", &sha256).await.unwrap(), 0);
+        assert_eq!(spools.received("ann", &sha256).await.unwrap(), Some(3));
+        assert_eq!(spools.received("bob", &sha256).await.unwrap(), None);
         let mut spool = spools.resumable("ann", &sha256).await.unwrap();
         let (length, hash) = spool.rehash().await.unwrap();
         assert_eq!((length, hash.finalize()), (3, Sha256::digest(b"hel")));
@@ -201,7 +201,7 @@ mod tests {
         spool.flush().await.unwrap();
         assert_eq!(spool.read().await.unwrap(), b"hello");
         spool.remove().await.unwrap();
-        assert_eq!(spools.received("ann", &sha256).await.unwrap(), 0);
+        assert_eq!(spools.received("ann", &sha256).await.unwrap(), None);
     }
 
     #[tokio::test]

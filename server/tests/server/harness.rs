@@ -65,9 +65,14 @@ impl Harness {
 
     /// The same with further flags.
     pub(crate) async fn start_with(flags: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), flags).await
+    }
+
+    /// The same with its data in the folder `data` of a given one.
+    pub(crate) async fn start_in(dir: tempfile::TempDir, flags: &[&str]) -> Self {
         let database = dyadic_store::testing::database().await;
-        let dir = tempfile::tempdir().unwrap();
-        let data = dir.path().to_str().unwrap();
+        let data = dir.path().join("data");
+        let data = data.to_str().unwrap();
         let base = [
             "dyadic-server",
             "--listen",
@@ -108,12 +113,12 @@ impl Harness {
     }
 
     pub(crate) fn local_token(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("token")).unwrap().trim().to_owned()
+        std::fs::read_to_string(self.folder().join("token")).unwrap().trim().to_owned()
     }
 
     /// Files of uploads that are under way.
     pub(crate) fn spooled_files(&self) -> usize {
-        std::fs::read_dir(self.dir.path().join("uploads")).unwrap().count()
+        std::fs::read_dir(self.folder().join("uploads")).unwrap().count()
     }
 
     pub(crate) fn channel(&self) -> Channel {
@@ -229,18 +234,27 @@ impl Harness {
 
     /// A job in the queue whose result is to be served under this name.
     pub(crate) async fn submitted(&self, served_name: &str) -> uuid::Uuid {
-        let bytes = b"not looked at".to_vec();
-        let sha256 = self.blobs.put_bytes(bytes.clone()).await.unwrap();
-        let size_bytes = bytes.len() as u64;
+        let model = self.model("m", crate::models::fixture("lenet_relu_script16_one.onnx")).await;
+        let dataset = self.dataset("d", crate::datasets::Digits::GOOD.tar()).await;
+        let spec = JobSpec {
+            model: model.to_string(),
+            dataset: dataset.to_string(),
+            served_name: served_name.to_owned(),
+            ..JobSpec::default()
+        };
+        let request = SubmitJobRequest { spec: Some(spec), idempotency_key: String::new() };
+        let job = self.jobs().submit(request).await.unwrap().into_inner().job.unwrap();
+        job.id.parse().unwrap()
+    }
+
+    /// IDX files that are there without having been pushed: nobody has looked into them.
+    pub(crate) async fn dataset(&self, name: &str, tar: Vec<u8>) -> uuid::Uuid {
+        let size_bytes = tar.len() as u64;
+        let sha256 = self.blobs.put_bytes(tar).await.unwrap();
         self.store.touch_blob(sha256, size_bytes).await.unwrap();
-        let file = ModelFile { name: "m.onnx".into(), sha256, size_bytes };
-        let (owner, name) = ("local".to_owned(), "m".to_owned());
-        let info = serde_json::json!({});
-        let model = NewModel { owner, name, files: vec![file], info, tags: Tags::new() };
-        let (model, _) = self.store.add_model(&model).await.unwrap();
         let dataset = NewDataset {
             owner: "local".into(),
-            name: "d".into(),
+            name: name.into(),
             format: "idx".into(),
             splits: vec![],
             labels: vec![],
@@ -249,16 +263,18 @@ impl Harness {
             size_bytes,
             tags: Tags::new(),
         };
-        let (dataset, _) = self.store.add_dataset(&dataset).await.unwrap();
-        let spec = JobSpec {
-            model: model.id.to_string(),
-            dataset: dataset.id.to_string(),
-            served_name: served_name.to_owned(),
-            ..JobSpec::default()
-        };
-        let request = SubmitJobRequest { spec: Some(spec), idempotency_key: String::new() };
-        let job = self.jobs().submit(request).await.unwrap().into_inner().job.unwrap();
-        job.id.parse().unwrap()
+        self.store.add_dataset(&dataset).await.unwrap().0.id
+    }
+
+    /// A model that is there without having been pushed.
+    pub(crate) async fn model(&self, name: &str, bytes: Vec<u8>) -> uuid::Uuid {
+        let size_bytes = bytes.len() as u64;
+        let sha256 = self.blobs.put_bytes(bytes).await.unwrap();
+        self.store.touch_blob(sha256, size_bytes).await.unwrap();
+        let file = ModelFile { name: "m.onnx".into(), sha256, size_bytes };
+        let (owner, name, info) = ("local".to_owned(), name.to_owned(), serde_json::json!({}));
+        let model = NewModel { owner, name, files: vec![file], info, tags: Tags::new() };
+        self.store.add_model(&model).await.unwrap().0.id
     }
 
     /// Claims the next job as a worker.
@@ -292,8 +308,9 @@ impl Harness {
         panic!("{name}/{version} did not become ready");
     }
 
-    pub(crate) fn folder(&self) -> &std::path::Path {
-        self.dir.path()
+    /// Its data.
+    pub(crate) fn folder(&self) -> std::path::PathBuf {
+        self.dir.path().join("data")
     }
 }
 

@@ -1,11 +1,14 @@
 //! The server as its clients see it: real processes' parts, real database, real sockets.
 
 mod datasets;
+mod full_disk;
 mod harness;
 mod inference;
 mod jobs;
 mod models;
+mod plans;
 mod process;
+mod refusals;
 mod roles;
 mod served;
 mod triton;

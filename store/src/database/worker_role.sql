@@ -7,7 +7,7 @@ SELECT array[
     format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), $1),
     format('GRANT SELECT ON job, job_seen, model, model_seen, model_file, dataset, blob, artifact, metric, job_event, '
            'served_model, model_version TO %I', $1),
-    format('GRANT UPDATE (state, run_at, fence, lease_expires_at, attempts, stalls, changed_by, reason, worker, host, '
+    format('GRANT UPDATE (state, run_at, fence, lease_expires_at, attempts, stalls, interruptions, changed_by, reason, worker, host, '
            'code_version, phase, progress_done, progress_total, checkpoint_sha256, checkpoint_step, error_code, '
            'error_message, error_retryable, started_at, finished_at) ON job TO %I', $1),
     format('GRANT INSERT ON job_event, artifact, model_version, blob, metric TO %I', $1),

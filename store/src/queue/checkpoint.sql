@@ -8,6 +8,6 @@ WITH held AS (
     ON CONFLICT (sha256) DO UPDATE SET touched_at = now() WHERE blob.state = 'ready'
     RETURNING sha256
 )
-UPDATE job SET checkpoint_sha256 = touched.sha256, checkpoint_step = $5, stalls = 0
+UPDATE job SET checkpoint_sha256 = touched.sha256, checkpoint_step = $5, stalls = 0, interruptions = 0
   FROM held, touched
  WHERE job.id = held.id

@@ -8,26 +8,52 @@ use uuid::Uuid;
 
 use crate::blob::Digest;
 use crate::database::Store;
-use crate::error::{Result, StoreError};
+use crate::error::{ErrorKind, Result, StoreError};
 use crate::job::{Failure, Heartbeat, Job, Lease, Outcome, Progress, Published, Worker};
 
+/// A recovery point of a claim.
+#[derive(Clone, Copy)]
+struct Checkpoint {
+    held: Lease,
+    sha256: Digest,
+    size_bytes: u64,
+    step: u64,
+}
+
 impl Store {
-    /// Claims the next job that this worker can run, for `lease`; `None` if there is none.
+    /// Claims the next job that this worker can run, for `lease`; `None` if there is none. One whose record cannot be read
+    /// is failed for good, in words, and the next one is taken.
     ///
     /// # Errors
     /// `Unavailable`.
     pub async fn claim(&self, worker: &Worker, lease: Duration) -> Result<Option<(Lease, Job)>> {
-        let claimed: Option<(Uuid, i64)> = sqlx::query_as(include_str!("claim.sql"))
-            .bind(&worker.capabilities)
-            .bind(lease.as_secs_f64())
-            .bind(&worker.name)
-            .bind(&worker.host)
-            .bind(&worker.code_version)
-            .fetch_optional(&self.pool)
-            .await?;
-        let Some((job, fence)) = claimed else { return Ok(None) };
-        let lease = Lease { job, fence: fence.unsigned_abs() };
-        Ok(Some((lease, self.job(None, job).await?)))
+        loop {
+            let claimed: Option<(Uuid, i64)> = sqlx::query_as(include_str!("claim.sql"))
+                .bind(&worker.capabilities)
+                .bind(lease.as_secs_f64())
+                .bind(&worker.name)
+                .bind(&worker.host)
+                .bind(&worker.code_version)
+                .fetch_optional(&self.pool)
+                .await?;
+            let Some((job, fence)) = claimed else { return Ok(None) };
+            let held = Lease { job, fence: fence.unsigned_abs() };
+            match self.job(None, job).await {
+                Ok(job) => return Ok(Some((held, job))),
+                Err(error) if error.kind() == ErrorKind::DataLoss => {
+                    let version = &worker.code_version;
+                    let message =
+                        format!("the job's record cannot be read by this worker ({version}): {error}");
+                    self.fail(held, &Failure { code: "unreadable".to_owned(), message, retryable: false })
+                        .await?;
+                }
+                Err(error) => {
+                    // If this does not arrive either, the lease runs out.
+                    let _ = self.give_back(held).await;
+                    return Err(error);
+                }
+            }
+        }
     }
 
     /// Keeps the lease for another `lease` from now and tells how far the job is.
@@ -47,23 +73,58 @@ impl Store {
         row.map(|(cancel_requested,)| Heartbeat { cancel_requested }).ok_or(lost(held))
     }
 
-    /// Publishes a checkpoint whose bytes are stored already; `step` must not go back. What stalled before is forgiven.
+    /// Announces that the bytes of a checkpoint are about to be stored, as [`Store::touch_blob`] does, unless the job would
+    /// not take it: bytes that nothing will refer to are not to be written at all.
     ///
     /// # Errors
-    /// `LeaseLost`; `Unavailable` if the bytes are being deleted: store them again.
+    /// As [`Store::checkpoint`].
+    pub async fn announce_checkpoint(
+        &self,
+        held: Lease,
+        sha256: Digest,
+        size_bytes: u64,
+        step: u64,
+    ) -> Result<()> {
+        let checkpoint = Checkpoint { held, sha256, size_bytes, step };
+        self.place_checkpoint(include_str!("announce_checkpoint.sql"), checkpoint).await
+    }
+
+    /// Publishes a checkpoint whose bytes are stored already; its step must not go back. What stalled before is forgiven.
+    ///
+    /// # Errors
+    /// `LeaseLost`; `Precondition` if the job has a checkpoint of a later step: [`Store::start_over`] gives that up;
+    /// `Unavailable` if the bytes are being deleted: store them again.
     pub async fn checkpoint(&self, held: Lease, sha256: Digest, size_bytes: u64, step: u64) -> Result<()> {
-        let done = sqlx::query(include_str!("checkpoint.sql"))
-            .bind(held.job)
-            .bind(fence(held))
-            .bind(sha256)
-            .bind(size_bytes as i64)
-            .bind(step as i64)
+        let checkpoint = Checkpoint { held, sha256, size_bytes, step };
+        self.place_checkpoint(include_str!("checkpoint.sql"), checkpoint).await
+    }
+
+    async fn place_checkpoint(&self, statement: &'static str, checkpoint: Checkpoint) -> Result<()> {
+        let done = sqlx::query(statement)
+            .bind(checkpoint.held.job)
+            .bind(fence(checkpoint.held))
+            .bind(checkpoint.sha256)
+            .bind(checkpoint.size_bytes as i64)
+            .bind(checkpoint.step as i64)
             .execute(&self.pool)
             .await?;
-        if done.rows_affected() == 1 {
-            return Ok(());
-        }
-        Err(self.why_not_published(held, sha256).await)
+        if done.rows_affected() == 1 { Ok(()) } else { Err(self.why_not_placed(checkpoint).await) }
+    }
+
+    /// Gives up the job's checkpoint, because this run cannot go on from it and begins anew.
+    ///
+    /// # Errors
+    /// `LeaseLost`.
+    pub async fn start_over(&self, held: Lease) -> Result<()> {
+        let done = sqlx::query(
+            "UPDATE job SET checkpoint_sha256 = NULL, checkpoint_step = NULL \
+             WHERE id = $1 AND fence = $2 AND state = 'running'",
+        )
+        .bind(held.job)
+        .bind(fence(held))
+        .execute(&self.pool)
+        .await?;
+        ended(held, &done)
     }
 
     /// Publishes the artifact, whose bytes are stored already, and ends the job, all or nothing. After an error that is
@@ -84,7 +145,7 @@ impl Store {
             .await?;
         match row {
             Some((artifact, version)) => Ok(Published { artifact, version: version.unsigned_abs() }),
-            None => Err(self.why_not_published(held, outcome.sha256).await),
+            None => Err(self.why_not_completed(held, outcome.sha256).await),
         }
     }
 
@@ -157,8 +218,30 @@ impl Store {
         ended(held, &done)
     }
 
-    /// Why a fenced statement that references a blob changed nothing.
-    async fn why_not_published(&self, held: Lease, sha256: Digest) -> StoreError {
+    /// Why a checkpoint was not taken.
+    async fn why_not_placed(&self, checkpoint: Checkpoint) -> StoreError {
+        let held = checkpoint.held;
+        let asked: std::result::Result<Option<(Option<i64>,)>, sqlx::Error> = sqlx::query_as(
+            "SELECT checkpoint_step FROM job WHERE id = $1 AND fence = $2 AND state = 'running'",
+        )
+        .bind(held.job)
+        .bind(fence(held))
+        .fetch_optional(&self.pool)
+        .await;
+        match asked {
+            Err(error) => error.into(),
+            Ok(None) => lost(held),
+            Ok(Some((Some(step),))) if step > checkpoint.step as i64 => StoreError::Precondition(format!(
+                "the job's checkpoint is at step {step}: one at step {} would go back",
+                checkpoint.step
+            )),
+            // A deletion that has ended by now refused it all the same.
+            Ok(Some(_)) => StoreError::BlobDeleting(checkpoint.sha256.to_string()),
+        }
+    }
+
+    /// Why a success that references a blob changed nothing.
+    async fn why_not_completed(&self, held: Lease, sha256: Digest) -> StoreError {
         let asked: std::result::Result<(Option<bool>, bool), sqlx::Error> = sqlx::query_as(
             "SELECT (SELECT cancel_requested FROM job WHERE id = $1 AND fence = $2 AND state = 'running'), \
                     EXISTS (SELECT FROM blob WHERE sha256 = $3 AND state = 'deleting')",

@@ -73,6 +73,8 @@ pub struct Dataset {
     pub tags: Tags,
     /// When it was uploaded.
     pub created_at: DateTime<Utc>,
+    /// What was found in its files, as the server wrote it; none if nobody has looked yet.
+    pub contents: Option<serde_json::Value>,
 }
 
 impl Store {
@@ -104,6 +106,19 @@ impl Store {
             None => self.revision("dataset", &dataset.owner, &dataset.name, digest).await?,
         };
         Ok((self.dataset(None, &found.to_string()).await?, added.is_none()))
+    }
+
+    /// Keeps what was found in a dataset's files.
+    ///
+    /// # Errors
+    /// `Unavailable`. A dataset that was deleted meanwhile is none.
+    pub async fn set_dataset_contents(&self, id: Uuid, contents: &serde_json::Value) -> Result<()> {
+        sqlx::query("UPDATE dataset SET contents = $2 WHERE id = $1")
+            .bind(id)
+            .bind(contents)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     /// A dataset of this owner (`None`: of any) by id, or by name: its newest revision.

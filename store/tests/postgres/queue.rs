@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use dyadic_store::ErrorKind;
+use dyadic_store::blob::BlobStore;
+use dyadic_store::history::JobFilter;
 use dyadic_store::job::{JobState, Lease, LogLine, NewJob};
 use dyadic_store::notice::{Notice, Topic};
 use dyadic_store::queue::NewMetric;
 
+use crate::collecting::collector;
 use crate::fixture::{Fixture, LEASE, ROOM, digest, failure, kind, outcome, worker};
 
 #[tokio::test]
@@ -19,7 +22,7 @@ async fn the_same_key_with_the_same_request_is_the_same_job() {
     assert_eq!((first.existed, again.existed), (false, true));
     assert_eq!(first.job.id, again.job.id);
     assert_eq!(first.job.tags["colour"], "blue");
-    assert_eq!(first.job.settings.epochs, 3);
+    assert_eq!(first.job.settings.known().unwrap().epochs, 3);
 
     let other = NewJob { spec: serde_json::json!({"epochs": 4}), ..job.clone() };
     assert_eq!(kind(fixture.store.submit(&other, ROOM).await), ErrorKind::Conflict);
@@ -158,12 +161,15 @@ async fn a_success_of_deleted_bytes_waits_until_they_are_stored_again() {
     let held = fixture.running().await;
     fixture.store.touch_blob(outcome().sha256, 99).await.unwrap();
     fixture.sql("UPDATE blob SET touched_at = now() - interval '2 days'").await.unwrap();
-    let marked = fixture.store.mark_unreferenced_blobs(Duration::from_secs(86400), 100).await.unwrap();
+    let mut collector = collector(&fixture.store).await;
+    let marked = collector.mark(Duration::from_secs(86400), 100).await.unwrap();
     assert_eq!(marked, [outcome().sha256]);
     assert_eq!(kind(fixture.complete(held).await), ErrorKind::Unavailable);
     assert_eq!(kind(fixture.store.checkpoint(held, outcome().sha256, 99, 1).await), ErrorKind::Unavailable);
     assert_eq!(fixture.job(held.job).await.state, JobState::Running);
-    fixture.store.forget_blob(outcome().sha256).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = BlobStore::local(folder.path()).unwrap();
+    assert!(collector.remove(&blobs, outcome().sha256).await.unwrap());
     fixture.complete(held).await.unwrap();
 }
 
@@ -256,9 +262,63 @@ async fn a_checkpoint_forgives_stalls_and_never_goes_back() {
     let held = fixture.claim().await;
     fixture.store.checkpoint(held, digest("c7"), 10, 7).await.unwrap();
     assert_eq!(fixture.job(id).await.stalls, 0);
-    assert!(fixture.store.checkpoint(held, digest("c6"), 10, 6).await.is_err());
+    assert_eq!(kind(fixture.store.checkpoint(held, digest("c6"), 10, 6).await), ErrorKind::Precondition);
     let job = fixture.job(id).await;
     assert_eq!((job.checkpoint_sha256, job.checkpoint_step), (Some(digest("c7")), Some(7)));
+}
+
+/// Rows as a newer program might have written them.
+#[tokio::test]
+async fn settings_that_cannot_be_read_break_neither_a_page_nor_a_claim() {
+    let fixture = Fixture::new().await;
+    let (newer, unreadable, sound) =
+        (fixture.submit().await.id, fixture.submit().await.id, fixture.submit().await.id);
+    for (id, settings) in [(newer, "settings || '{\"newer\": 1}'"), (unreadable, "'{\"method\": \"later\"}'")]
+    {
+        fixture.sql(&format!("UPDATE job SET settings = {settings} WHERE id = '{id}'")).await.unwrap();
+    }
+    let page = fixture.store.jobs(&JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap();
+    assert_eq!(page.iter().map(|job| job.id).collect::<Vec<_>>(), [sound, unreadable, newer]);
+    assert_eq!(page[1].settings.known(), None);
+    assert_eq!(page[2].settings.known().map(|settings| settings.epochs), Some(3));
+    let comparison = fixture.store.compare(None, &[newer, unreadable]).await.unwrap();
+    assert!(comparison.differing.contains(&"method".to_owned()));
+    for (id, word) in [(newer, "newer"), (unreadable, "later")] {
+        let (held, job) = fixture.store.claim(&worker("w1"), LEASE).await.unwrap().unwrap();
+        assert_eq!((held.job, job.id), (id, id));
+        let reason = job.settings.runnable().unwrap_err().to_string();
+        assert!(reason.contains(word), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_starts_over_has_checkpoints_again_and_stalls_are_forgiven() {
+    let fixture = Fixture::new().await;
+    let first = fixture.running().await;
+    fixture.store.checkpoint(first, digest("c9"), 10, 9).await.unwrap();
+    fixture.store.fail(first, &failure(true)).await.unwrap();
+    fixture.pass_backoffs().await;
+    let held = fixture.claim().await;
+    let blobs = fixture.store.blob_usage().await.unwrap();
+    for step in [0, 8] {
+        let refused = fixture.store.announce_checkpoint(held, digest("c8"), 10, step).await;
+        assert_eq!(kind(refused), ErrorKind::Precondition);
+    }
+    assert_eq!(
+        kind(fixture.store.announce_checkpoint(first, digest("c8"), 10, 20).await),
+        ErrorKind::LeaseLost
+    );
+    assert_eq!(fixture.store.blob_usage().await.unwrap(), blobs, "what is refused is not even announced");
+
+    assert_eq!(kind(fixture.store.start_over(first).await), ErrorKind::LeaseLost);
+    assert_eq!(fixture.job(held.job).await.checkpoint_step, Some(9), "a stale worker gives nothing up");
+    fixture.store.start_over(held).await.unwrap();
+    let job = fixture.job(held.job).await;
+    assert_eq!((job.checkpoint_sha256, job.checkpoint_step, job.stalls), (None, None, 1));
+    fixture.store.announce_checkpoint(held, digest("c1"), 10, 1).await.unwrap();
+    fixture.store.checkpoint(held, digest("c1"), 10, 1).await.unwrap();
+    let job = fixture.job(held.job).await;
+    assert_eq!((job.checkpoint_sha256, job.checkpoint_step, job.stalls), (Some(digest("c1")), Some(1), 0));
 }
 
 #[tokio::test]

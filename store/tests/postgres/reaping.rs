@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use dyadic_store::job::JobState;
+use dyadic_store::job::{JobState, Progress};
 use dyadic_store::queue::{Reaped, Reaper};
 use dyadic_store::{ErrorKind, Store};
 
-use crate::fixture::{Fixture, digest, kind};
+use crate::fixture::{Fixture, LEASE, digest, failure, kind};
 
 const LEASE_SECS: u64 = 60;
 
@@ -90,6 +90,84 @@ async fn the_first_reap_requeues_at_once_and_used_up_stalls_fail() {
     assert_eq!(reaped, [Reaped { job: held.job, state: JobState::Failed }]);
     let job = fixture.job(held.job).await;
     assert_eq!((job.error_code.as_deref(), job.attempts), (Some("stalled"), 3));
+    let message = job.error_message.unwrap();
+    assert!(
+        message.contains("run 3 of at most 3 that ended early since the checkpoint at step 5"),
+        "{message}"
+    );
+}
+
+/// There is no checkpoint before the end of calibration: it is no stall to be killed while it advances.
+#[tokio::test]
+async fn workers_that_die_while_calibration_advances_do_not_fail_the_job_as_stalled() {
+    let fixture = Fixture::new().await;
+    let (mut reaper, now) = patient(&fixture.store).await;
+    let id = fixture.submit().await.id;
+    let calibrating = async |held, done| {
+        let progress = Progress { phase: "calibrate".to_owned(), done, total: 10_000 };
+        fixture.store.heartbeat(held, LEASE, &progress).await.unwrap();
+    };
+    for interruption in 1..30 {
+        let held = fixture.claim().await;
+        calibrating(held, 250).await;
+        fixture.expire_leases().await;
+        assert_eq!(
+            reaper.tick(&fixture.store, now).await.unwrap(),
+            [Reaped { job: id, state: JobState::Queued }]
+        );
+        let job = fixture.job(id).await;
+        assert_eq!(job.stalls, 0);
+        let message = job.error_message.unwrap();
+        assert!(
+            message.contains(&format!("after 250 of 10000; interruption {interruption} of at most 30")),
+            "{message}"
+        );
+        if interruption < 4 {
+            assert!(job.run_at <= chrono::Utc::now(), "it runs again at once");
+        }
+        fixture.pass_backoffs().await;
+    }
+    // Not without end: whatever kills it there may be the job's own doing.
+    let held = fixture.claim().await;
+    calibrating(held, 250).await;
+    fixture.expire_leases().await;
+    assert_eq!(
+        reaper.tick(&fixture.store, now).await.unwrap(),
+        [Reaped { job: id, state: JobState::Failed }]
+    );
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_before_calibration_advances_has_stalled_and_a_checkpoint_forgives_all() {
+    let fixture = Fixture::new().await;
+    let (mut reaper, now) = patient(&fixture.store).await;
+    let id = fixture.submit().await.id;
+    for (phase, done, stalls) in [("calibrate", 5, 0), ("calibrate", 0, 1), ("train", 7, 2)] {
+        let held = fixture.claim().await;
+        let progress = Progress { phase: phase.to_owned(), done, total: 10 };
+        fixture.store.heartbeat(held, LEASE, &progress).await.unwrap();
+        fixture.expire_leases().await;
+        reaper.tick(&fixture.store, now).await.unwrap();
+        assert_eq!(fixture.job(id).await.stalls, stalls);
+        fixture.pass_backoffs().await;
+    }
+    let message = fixture.job(id).await.error_message.unwrap();
+    assert!(message.contains("run 2 of at most 3 that ended early before any checkpoint"), "{message}");
+    let held = fixture.claim().await;
+    fixture.store.checkpoint(held, digest("after calibration"), 10, 0).await.unwrap();
+    assert_eq!(fixture.job(id).await.stalls, 0);
+}
+
+#[tokio::test]
+async fn a_running_job_shows_no_error_of_a_run_before() {
+    let fixture = Fixture::new().await;
+    let id = fixture.submit().await.id;
+    fixture.store.fail(fixture.claim().await, &failure(true)).await.unwrap();
+    assert!(fixture.job(id).await.error_code.is_some(), "why it waits");
+    fixture.pass_backoffs().await;
+    fixture.claim().await;
+    let job = fixture.job(id).await;
+    assert_eq!((job.error_code, job.error_message, job.error_retryable), (None, None, None));
 }
 
 #[tokio::test]

@@ -1,15 +1,10 @@
-//! Models, datasets, blobs and their collection, served versions, tokens.
-
-use std::time::Duration;
+//! Models, datasets, served versions, tokens.
 
 use dyadic_store::ErrorKind;
-use dyadic_store::blob::Digest;
 use dyadic_store::job::JobState;
-use dyadic_store::registry::{NewDataset, NewModel, PageFilter, Role};
+use dyadic_store::registry::{NewDataset, PageFilter, Role};
 
 use crate::fixture::{Fixture, digest, kind, new_dataset, new_model};
-
-const DAY: Duration = Duration::from_secs(86400);
 
 #[tokio::test]
 async fn the_same_bytes_under_a_name_are_the_revision_that_is_there() {
@@ -68,72 +63,6 @@ async fn what_an_unfinished_job_uses_cannot_be_deleted() {
     assert_eq!((job.model_id, job.model_name.as_str(), job.dataset_id), (None, "lenet", None));
     assert_eq!(kind(fixture.store.retry(None, held.job, "ada", false, 9).await), ErrorKind::Precondition);
     assert_eq!(kind(fixture.store.delete_model(None, fixture.model).await), ErrorKind::NotFound);
-}
-
-async fn age_blobs(fixture: &Fixture) {
-    fixture.sql("UPDATE blob SET touched_at = now() - interval '2 days'").await.unwrap();
-}
-
-#[tokio::test]
-async fn only_old_unreferenced_blobs_are_collected() {
-    let fixture = Fixture::new().await;
-    let held = fixture.running().await;
-    fixture.store.checkpoint(held, digest("checkpoint"), 10, 1).await.unwrap();
-    fixture.in_state(JobState::Succeeded).await;
-    fixture.store.touch_blob(digest("old"), 5).await.unwrap();
-    age_blobs(&fixture).await;
-    fixture.store.touch_blob(digest("fresh"), 5).await.unwrap();
-    let mark = async || fixture.store.mark_unreferenced_blobs(DAY, 100).await.unwrap();
-    assert_eq!(mark().await, [digest("old")]);
-    assert_eq!(mark().await, [digest("old")], "again, in case the collector died");
-    fixture.store.forget_blob(digest("fresh")).await.unwrap();
-    fixture.store.forget_blob(digest("old")).await.unwrap();
-    assert_eq!(mark().await, [] as [Digest; 0]);
-    let (count, bytes) = fixture.store.blob_usage().await.unwrap();
-    assert_eq!((count, bytes), (6, 2 * 1000 + 5000 + 10 + 99 + 5));
-
-    fixture.complete(held).await.unwrap();
-    age_blobs(&fixture).await;
-    let mut marked = mark().await;
-    marked.sort();
-    let mut expected = [digest("checkpoint"), digest("fresh")];
-    expected.sort();
-    assert_eq!(marked, expected, "a success no longer needs its checkpoint");
-}
-
-#[tokio::test]
-async fn a_publisher_that_finds_bytes_being_deleted_begins_again() {
-    let fixture = Fixture::new().await;
-    let model = new_model("later");
-    let shared = NewModel { files: model.files[..1].to_vec(), ..model.clone() };
-    fixture.store.touch_blob(model.files[0].sha256, 1000).await.unwrap();
-    age_blobs(&fixture).await;
-    assert_eq!(fixture.store.mark_unreferenced_blobs(DAY, 100).await.unwrap(), [model.files[0].sha256]);
-    assert_eq!(kind(fixture.store.touch_blob(model.files[0].sha256, 1000).await), ErrorKind::Unavailable);
-    assert_eq!(kind(fixture.store.add_model(&model).await), ErrorKind::Unavailable);
-    assert_eq!(kind(fixture.store.add_model(&shared).await), ErrorKind::Unavailable);
-    assert_eq!(kind(fixture.store.model(None, "later").await), ErrorKind::NotFound);
-    fixture.store.forget_blob(model.files[0].sha256).await.unwrap();
-    fixture.store.add_model(&model).await.unwrap();
-}
-
-#[tokio::test]
-async fn collector_and_publishers_racing_never_lose_referenced_bytes() {
-    let fixture = Fixture::new().await;
-    for round in 0..20 {
-        let dataset = new_dataset(&format!("race {round}"));
-        fixture.store.touch_blob(dataset.sha256, 5000).await.unwrap();
-        age_blobs(&fixture).await;
-        let (marked, added) = tokio::join!(
-            fixture.store.mark_unreferenced_blobs(DAY, 100),
-            fixture.store.add_dataset(&dataset)
-        );
-        let collected = marked.unwrap().contains(&dataset.sha256);
-        assert_eq!(collected, added.is_err(), "round {round}");
-        if collected {
-            fixture.store.forget_blob(dataset.sha256).await.unwrap();
-        }
-    }
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ async fn every_transition_is_one_event_with_who_and_fence() {
         (None, Queued, 0, "ada", false),
         (Some(Queued), Running, 1, "w1", false),
         (Some(Running), Queued, 1, "w1", true),
-        (Some(Queued), Running, 2, "w1", true),
+        (Some(Queued), Running, 2, "w1", false),
         (Some(Running), Succeeded, 2, "w1", false),
     ];
     assert_eq!(seen, expected);

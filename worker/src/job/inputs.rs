@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use dyadic_graph::network::Network;
 use dyadic_store::blob::{BlobError, BlobStore, Digest};
 use dyadic_store::job::Job;
@@ -20,7 +21,17 @@ pub(super) struct Inputs {
     pub(super) train: Dataset,
     pub(super) test: Dataset,
     pub(super) dataset_sha256: String,
-    pub(super) checkpoint: Option<Vec<u8>>,
+    pub(super) checkpoint: Resume,
+}
+
+/// What a run goes on from.
+pub(super) enum Resume {
+    /// Nothing: it begins.
+    Beginning,
+    /// A checkpoint's bytes.
+    Checkpoint(Bytes),
+    /// A checkpoint that cannot be had any more, and why.
+    Lost(String),
 }
 
 /// Why a job's inputs are not at hand.
@@ -71,20 +82,21 @@ pub(super) async fn fetch(
         test.classes.clone_from(&dataset.labels);
     }
     let checkpoint = match &job.checkpoint_sha256 {
-        Some(digest) => Some(blobs.get(digest, FILE_LIMIT).await?.to_vec()),
-        None => None,
+        None => Resume::Beginning,
+        Some(digest) => match blobs.get(digest, FILE_LIMIT).await {
+            Ok(bytes) => Resume::Checkpoint(bytes),
+            // Work is lost, but not the job.
+            Err(error @ (BlobError::Damaged { .. } | BlobError::NotFound(_))) => {
+                Resume::Lost(error.to_string())
+            }
+            Err(error) => return Err(error.into()),
+        },
     };
     Ok(Inputs { network, model_sha256, train, test, dataset_sha256: dataset.sha256.to_string(), checkpoint })
 }
 
 fn split(name: &str) -> Result<Split, WorkerError> {
-    match name {
-        "train" => Ok(Split::Train),
-        "test" => Ok(Split::Test),
-        other => Err(WorkerError::Invalid(format!(
-            "the dataset's formats have the splits 'train' and 'test', not '{other}'"
-        ))),
-    }
+    name.parse().map_err(|e: data::UnknownSplit| WorkerError::Invalid(e.to_string()))
 }
 
 /// A verified local copy of a blob, under its digest.

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use dyadic_store::blob::{BlobStore, Digest};
+use dyadic_store::blob::{BlobError, BlobStore, Digest};
 use dyadic_store::job::{Lease, LogLine};
 use dyadic_store::queue::NewMetric;
-use dyadic_store::{ErrorKind, Store};
+use dyadic_store::{ErrorKind, Store, StoreError};
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
@@ -18,6 +18,18 @@ const FLUSH_COUNT: usize = 500;
 /// While the database is away, no more than this many are kept.
 const KEEP: usize = 100_000;
 
+/// A checkpoint that failed is tried again after this time.
+const CHECKPOINT_AGAIN: Duration = Duration::from_secs(10);
+
+/// Why there is no new checkpoint.
+#[derive(Debug, thiserror::Error)]
+enum NotWritten {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Blob(#[from] BlobError),
+}
+
 /// The observer of a claimed job.
 pub(super) struct Reporter<'a> {
     runtime: Handle,
@@ -26,7 +38,9 @@ pub(super) struct Reporter<'a> {
     shared: &'a Shared,
     lease: Lease,
     checkpoint_every: Duration,
-    last_checkpoint: Instant,
+    next_checkpoint: Instant,
+    /// The last one was not written, and the job's log says so.
+    checkpoint_failed: bool,
     last_flush: Instant,
     metrics: Vec<NewMetric>,
     lines: Vec<LogLine>,
@@ -49,7 +63,8 @@ impl<'a> Reporter<'a> {
             shared,
             lease,
             checkpoint_every,
-            last_checkpoint: now,
+            next_checkpoint: now + checkpoint_every,
+            checkpoint_failed: false,
             last_flush: now,
             metrics: Vec::new(),
             lines: Vec::new(),
@@ -82,6 +97,25 @@ impl<'a> Reporter<'a> {
     }
 }
 
+impl Reporter<'_> {
+    /// Announces, stores, and only then refers to a checkpoint.
+    async fn write_checkpoint(&self, bytes: Vec<u8>, step: u64) -> Result<(), NotWritten> {
+        let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
+        self.store.announce_checkpoint(self.lease, digest, size, step).await?;
+        self.blobs.put_bytes(bytes).await?;
+        Ok(self.store.checkpoint(self.lease, digest, size, step).await?)
+    }
+
+    /// A line for the job's log and for our own.
+    fn say(&mut self, level: &str, message: String) {
+        match level {
+            "warn" => warn!("{message}"),
+            _ => info!("{message}"),
+        }
+        self.lines.push(LogLine { level: level.to_string(), message });
+    }
+}
+
 impl Observer for Reporter<'_> {
     fn progress(&mut self, p: Progress) -> Control {
         self.shared.advance(p.phase.name(), p.done, p.total);
@@ -99,32 +133,36 @@ impl Observer for Reporter<'_> {
     }
 
     fn log(&mut self, line: &str) {
-        info!("{line}");
-        self.lines.push(LogLine { level: "info".to_string(), message: line.to_string() });
+        self.say("info", line.to_string());
     }
 
-    fn wants_checkpoint(&mut self, _step: u64) -> bool {
-        self.shared.draining() || self.last_checkpoint.elapsed() > self.checkpoint_every
+    fn wants_checkpoint(&mut self, step: u64) -> bool {
+        // What went before the first step is kept whenever it is done.
+        step == 0 || self.shared.draining() || Instant::now() >= self.next_checkpoint
     }
 
     fn checkpoint(&mut self, bytes: Vec<u8>, step: u64) -> Control {
         self.flush();
-        let size = bytes.len() as u64;
-        let written = self.runtime.block_on(async {
-            // Touched first, so that no collection takes it between storing and referring to it.
-            self.store.touch_blob(Digest::of(&bytes), size).await.map_err(|e| e.to_string())?;
-            let digest = self.blobs.put_bytes(bytes).await.map_err(|e| e.to_string())?;
-            match self.store.checkpoint(self.lease, digest, size, step).await {
-                Err(error) if error.kind() == ErrorKind::LeaseLost => Ok(false),
-                other => other.map(|()| true).map_err(|e| e.to_string()),
+        let wait = match self.runtime.block_on(self.write_checkpoint(bytes, step)) {
+            Ok(()) => {
+                if std::mem::take(&mut self.checkpoint_failed) {
+                    self.say("info", format!("checkpoints are written again, at step {step}"));
+                }
+                self.checkpoint_every
             }
-        });
-        match written {
-            Ok(true) => self.last_checkpoint = Instant::now(),
-            Ok(false) => self.shared.stop(Stop::LeaseLost),
-            // The last one still stands; the next try comes after the next step.
-            Err(error) => warn!(error, "the checkpoint was not written"),
-        }
+            Err(NotWritten::Store(error)) if error.kind() == ErrorKind::LeaseLost => {
+                self.shared.stop(Stop::LeaseLost);
+                self.checkpoint_every
+            }
+            Err(error) => {
+                // The last one still stands.
+                if !std::mem::replace(&mut self.checkpoint_failed, true) {
+                    self.say("warn", format!("the checkpoint at step {step} was not written: {error}"));
+                }
+                self.checkpoint_every.min(CHECKPOINT_AGAIN)
+            }
+        };
+        self.next_checkpoint = Instant::now() + wait;
         if self.shared.stopped().is_some() || self.shared.draining() {
             Control::Stop
         } else {

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tracing::{error, info, warn};
 
 use super::heartbeat::{Heart, Pulse};
-use super::inputs::{self, InputError};
+use super::inputs::{self, InputError, Resume};
 use super::reporter::Reporter;
 use super::settings::Settings;
 use super::shared::{Shared, Stop};
@@ -119,10 +119,7 @@ impl Bench {
         let reported = match ended {
             Ok(outcome) => self.publish(lease, outcome),
             Err(Ended::Stopped) => self.report_stop(lease),
-            Err(Ended::Failed(failure)) => {
-                warn!(job = %lease.job, code = failure.code, "failed: {}", failure.message);
-                self.insist(lease, || async { Ok(self.store.fail(lease, &failure).await?) }).map(|_| ())
-            }
+            Err(Ended::Failed(failure)) => self.report_failure(lease, &failure),
         };
         drop(heart);
         if let Err(error) = reported {
@@ -131,6 +128,11 @@ impl Bench {
     }
 
     fn quantize(&self, lease: Lease, job: &Job) -> Result<Outcome, Ended> {
+        let spec = job.settings.runnable().map_err(|error| {
+            let (code, message) =
+                ("unreadable".to_string(), format!("{error} (this worker is {})", self.worker.code_version));
+            Ended::Failed(Failure { code, message, retryable: false })
+        })?;
         let every = Duration::from_secs(u64::from(self.settings.checkpoint_secs));
         let handle = self.runtime.handle().clone();
         let mut reporter = Reporter::new(handle, &self.store, &self.blobs, &self.shared, lease, every);
@@ -147,13 +149,20 @@ impl Bench {
             test: &inputs.test,
             labelled: true,
             dataset_sha256: inputs.dataset_sha256.clone(),
-            spec: &job.settings,
+            spec,
             resume,
         };
-        let mut result = quantize(&request(inputs.checkpoint.as_deref()), &mut reporter);
-        if let (Err(WorkerError::Checkpoint(why)), Some(_)) = (&result, &inputs.checkpoint) {
-            // Another machine's arithmetic, or a retry with other settings: from the start, and say so.
-            reporter.log(&format!("starting over: {why}"));
+        let (mut result, unusable) = match &inputs.checkpoint {
+            Resume::Beginning => (quantize(&request(None), &mut reporter), None),
+            Resume::Lost(why) => (Err(WorkerError::Stopped), Some(why.clone())),
+            Resume::Checkpoint(bytes) => match quantize(&request(Some(bytes)), &mut reporter) {
+                // Another machine's arithmetic, or a retry with other settings.
+                Err(WorkerError::Checkpoint(why)) => (Err(WorkerError::Stopped), Some(why)),
+                result => (result, None),
+            },
+        };
+        if let Some(why) = unusable {
+            self.start_over(lease, &why, &mut reporter)?;
             result = quantize(&request(None), &mut reporter);
         }
         reporter.flush();
@@ -167,6 +176,24 @@ impl Bench {
         })
     }
 
+    /// Gives up a checkpoint that this run cannot go on from, and says so; until then the job would take no other one.
+    fn start_over(&self, lease: Lease, why: &str, reporter: &mut Reporter) -> Result<(), Ended> {
+        match self.insist(lease, || async { Ok(self.store.start_over(lease).await?) }) {
+            Ok(Some(())) => {
+                reporter.log(&format!("the checkpoint is given up, starting over from step 0: {why}"));
+                Ok(())
+            }
+            Ok(None) => {
+                self.shared.stop(Stop::LeaseLost);
+                Err(Ended::Stopped)
+            }
+            Err(error) => {
+                let (code, message) = ("database".to_string(), error.to_string());
+                Err(Ended::Failed(Failure { code, message, retryable: true }))
+            }
+        }
+    }
+
     /// Stores the artifact and completes the job, fenced. If a commit's outcome is unknown, asks.
     fn publish(&self, lease: Lease, outcome: Outcome) -> Result<(), Trouble> {
         let summary = serde_json::to_value(&outcome.report).unwrap_or_default();
@@ -176,7 +203,7 @@ impl Bench {
             if let Some(done) = self.store.completed_by(lease).await? {
                 return Ok(done);
             }
-            // Touched first, so that no collection takes it between storing and completing.
+            // Touched first, so that no collection takes it between storing and completing; what is put is read back.
             self.store.touch_blob(Digest::of(&artifact), size_bytes).await?;
             let sha256 = self.blobs.put_bytes(artifact.clone()).await?;
             Ok(self
@@ -192,8 +219,19 @@ impl Bench {
             Ok(None) => Ok(()),
             // A cancel came while the last evaluation ran.
             Err(error) if error.kind() == ErrorKind::Precondition => self.report_stop(lease),
+            Err(Trouble::Blob(error)) => {
+                let (code, message) =
+                    ("blob_store".to_string(), format!("the artifact cannot be stored: {error}"));
+                self.report_failure(lease, &Failure { code, message, retryable: true })
+            }
             Err(error) => Err(error),
         }
+    }
+
+    /// Tells that the run failed, and why.
+    fn report_failure(&self, lease: Lease, failure: &Failure) -> Result<(), Trouble> {
+        warn!(job = %lease.job, code = failure.code, "failed: {}", failure.message);
+        self.insist(lease, || async { Ok(self.store.fail(lease, failure).await?) }).map(|_| ())
     }
 
     /// Tells why the job in hand was left: cancelled, or given back by a drain.

@@ -1,9 +1,9 @@
 //! Images and arrays as the model's input, batch by batch.
 
+use dyadic_data::{Images, Picture};
 use dyadic_proto::v1::Normalization;
 
 use super::model::ServedModel;
-use crate::dataset::images::{Images, Picture};
 use crate::error::{CliError, Result};
 use crate::npy::{Array, Elements};
 

@@ -1,25 +1,24 @@
 //! A spec in a few words.
 
-use dyadic_proto::v1::{Boundary, JobSpec, JobState, Levels, Method};
+use dyadic_proto::v1::{JobSpec, JobState, Method, Objective};
 
 use crate::output::style::{Painter, safe};
 
-/// `ternary`, `ternary l2`, `4 bit two-term`, with `strict` where it is.
+/// `ternary sign-split angle`, `4 bit two-term l2`, with `strict` where it is.
 pub(crate) fn method(spec: &JobSpec) -> String {
     let mut text = match spec.method() {
         Method::Aptq => "ternary".to_owned(),
         Method::Apq => format!("{} bit", spec.bits.map_or_else(|| "?".into(), |b| b.to_string())),
         Method::Unspecified => return String::new(),
     };
-    match spec.boundary() {
-        Boundary::L2 if spec.method() == Method::Aptq => text.push_str(" l2"),
-        Boundary::Angle if spec.method() == Method::Aptq => text.push_str(" angle"),
-        _ => {}
+    if !spec.codebook.is_empty() {
+        text.push(' ');
+        text.push_str(&safe(&spec.codebook));
     }
-    match spec.levels() {
-        Levels::SingleShift if spec.method() == Method::Apq => text.push_str(" single-shift"),
-        Levels::TwoTerm if spec.method() == Method::Apq => text.push_str(" two-term"),
-        _ => {}
+    match spec.objective() {
+        Objective::L2 => text.push_str(" l2"),
+        Objective::Angle => text.push_str(" angle"),
+        Objective::Unspecified => {}
     }
     if spec.strict() {
         text.push_str(" strict");
@@ -27,7 +26,7 @@ pub(crate) fn method(spec: &JobSpec) -> String {
     text
 }
 
-/// `resnet20 on cifar10: ternary angle, 4 epochs of batches of 128, seed 0`.
+/// `resnet20 on cifar10: ternary sign-split angle, 4 epochs of batches of 128, seed 0`.
 pub(crate) fn sentence(spec: &JobSpec) -> String {
     let epochs = match spec.epochs() {
         1 => "1 epoch".to_owned(),
@@ -65,7 +64,8 @@ mod tests {
             model: "resnet20".into(),
             dataset: "cifar10".into(),
             method: Method::Aptq.into(),
-            boundary: Boundary::Angle.into(),
+            objective: Objective::Angle.into(),
+            codebook: "sign-split".into(),
             epochs: Some(1),
             batch_size: Some(128),
             strict: Some(true),
@@ -73,9 +73,9 @@ mod tests {
         };
         assert_eq!(
             sentence(&spec),
-            "resnet20 on cifar10: ternary angle strict, 1 epoch of batches of 128, seed 0"
+            "resnet20 on cifar10: ternary sign-split angle strict, 1 epoch of batches of 128, seed 0"
         );
-        (spec.method, spec.bits, spec.levels) = (Method::Apq.into(), Some(4), Levels::TwoTerm.into());
-        assert_eq!(method(&spec), "4 bit two-term strict");
+        (spec.method, spec.bits, spec.codebook) = (Method::Apq.into(), Some(4), "two-term".into());
+        assert_eq!(method(&spec), "4 bit two-term angle strict");
     }
 }

@@ -38,18 +38,18 @@ pub(crate) struct SpecArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Quantization")]
 struct Quantization {
-    /// aptq: ternary; apq: --bits bits
+    /// aptq: ternary; apq: --bits bits [default: that of the codebook, or aptq]
     #[arg(long, value_enum)]
     method: Option<Method>,
-    /// Bits a weight, 2 to 5 (apq)
-    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=5), value_name = "N")]
+    /// Bits a weight, 2 to 8 (apq)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=8), value_name = "N")]
     bits: Option<u32>,
-    /// How the ternary thresholds are found (aptq)
-    #[arg(long, value_enum)]
-    boundary: Option<Boundary>,
-    /// Form of the levels: single-shift up to 4 bits, two-term for 4 and 5 (apq)
-    #[arg(long, value_enum)]
-    levels: Option<Levels>,
+    /// Reading of the method; a name that the server does not know is answered with all [default: the method's]
+    #[arg(long, alias = "levels", value_name = "NAME")]
+    codebook: Option<String>,
+    /// What a filter's codebook optimizes [default: the codebook's]
+    #[arg(long, alias = "boundary", value_enum)]
+    objective: Option<Objective>,
     /// Quantize the first and the last layer like the rest, instead of 8 bits
     #[arg(long)]
     strict: bool,
@@ -149,13 +149,12 @@ macro_rules! choices {
 
 choices! {
     Method => Method { Aptq = Aptq, Apq = Apq, }
-    Boundary => Boundary {
-        /// Least squares
+    Objective => Objective {
+        /// Least squares, at a power of two
         L2 = L2,
-        /// Smallest angle: for layers whose scale a normalization takes up
+        /// Smallest angle, at any scale: a normalization takes that up
         Angle = Angle,
     }
-    Levels => Levels { SingleShift = SingleShift, TwoTerm = TwoTerm, }
     Requant => Requant {
         /// An integer multiplier of at most four signed digits
         Multiplier = Multiplier,
@@ -224,11 +223,8 @@ impl SpecArgs {
     /// The spec, or what is wrong with the flags.
     pub(crate) fn build(&self) -> Result<JobSpec, String> {
         let (q, t, i) = (&self.quantization, &self.training, &self.images);
-        if q.method == Some(Method::Aptq) && (q.bits.is_some() || q.levels.is_some()) {
-            return Err("--bits and --levels belong to --method apq; aptq is ternary".into());
-        }
-        if q.method == Some(Method::Apq) && q.boundary.is_some() {
-            return Err("--boundary belongs to --method aptq".into());
+        if q.method == Some(Method::Aptq) && q.bits.is_some_and(|bits| bits != 2) {
+            return Err("--bits belongs to --method apq; aptq is ternary, 2 bits".into());
         }
         let text = |s: &Option<String>| s.clone().unwrap_or_default();
         let activation_bits = ActivationBits { conv3x3: q.activation_bits_3x3, other: q.activation_bits };
@@ -239,8 +235,8 @@ impl SpecArgs {
             served_name: text(&self.name),
             experiment: text(&self.experiment),
             method: number::<_, v1::Method>(q.method),
-            boundary: number::<_, v1::Boundary>(q.boundary),
-            levels: number::<_, v1::Levels>(q.levels),
+            objective: number::<_, v1::Objective>(q.objective),
+            codebook: text(&q.codebook),
             bits: q.bits,
             strict: q.strict.then_some(true),
             requant: number::<_, v1::Requant>(q.requant),
@@ -292,7 +288,7 @@ mod tests {
     #[test]
     fn every_flag_reaches_its_field() {
         let spec = build(
-            "--name s --experiment e --tag a=b --priority -3 --method apq --bits 4 --levels two-term --strict --requant shift \
+            "--name s --experiment e --tag a=b --priority -3 --method apq --bits 4 --codebook two-term --objective angle --strict --requant shift \
              --activation-bits-3x3 6 --activation-bits 8 --epochs 2 --batch-size 32 --lr 0.1 --momentum 0.8 --weight-decay 0.01 \
              --seed 7 --loss both --ema 0.9 --freeze-at 0.5 --threads 1 --precision bf16 --mean 0.5,0.25 --std 1,2 \
              --train-split t --eval-split v --train-limit 10 --eval-limit 5 --augment false",
@@ -304,8 +300,8 @@ mod tests {
             served_name: "s".into(),
             experiment: "e".into(),
             method: v1::Method::Apq.into(),
-            boundary: 0,
-            levels: v1::Levels::TwoTerm.into(),
+            objective: v1::Objective::Angle.into(),
+            codebook: "two-term".into(),
             bits: Some(4),
             strict: Some(true),
             requant: v1::Requant::Shift.into(),
@@ -333,15 +329,21 @@ mod tests {
     }
 
     #[test]
+    fn levels_and_boundary_are_other_names_of_codebook_and_objective() {
+        let old = build("--method apq --levels single-shift --boundary l2").unwrap();
+        assert_eq!(old, build("--method apq --codebook single-shift --objective l2").unwrap());
+    }
+
+    #[test]
     fn flags_that_contradict_each_other_are_refused() {
         for flags in [
             "--method aptq --bits 3",
-            "--method apq --boundary l2",
+            "--objective cosine",
             "--mean 0.5",
             "--mean 0.5 --std 1,2",
             "--mean 0.5 --std 0",
             "--preprocess cifar10 --mean 0 --std 1",
-            "--bits 6",
+            "--bits 9",
             "--activation-bits 9",
         ] {
             assert!(build(flags).is_err(), "{flags}");

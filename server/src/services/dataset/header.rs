@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use dyadic_data::Format;
 use dyadic_proto::v1 as pb;
 use dyadic_store::blob::Digest;
 use dyadic_store::job::Tags;
@@ -17,21 +18,12 @@ const MAX_LABEL: usize = 256;
 const MAX_PATHS: usize = 10_000;
 const MAX_PATH: usize = 1024;
 
-/// Formats by the word that is stored.
-const FORMATS: [(pb::DatasetFormat, &str); 5] = [
-    (pb::DatasetFormat::Cifar10Binary, "cifar10-binary"),
-    (pb::DatasetFormat::Cifar100Binary, "cifar100-binary"),
-    (pb::DatasetFormat::Cifar10PngStrips, "cifar10-png-strips"),
-    (pb::DatasetFormat::Idx, "idx"),
-    (pb::DatasetFormat::ImageFolder, "image-folder"),
-];
-
 /// A header that passed.
 pub(super) struct Declared {
     name: String,
-    format: &'static str,
-    splits: Vec<Split>,
-    labels: Vec<String>,
+    pub(super) format: &'static dyn Format,
+    pub(super) splits: Vec<Split>,
+    pub(super) labels: Vec<String>,
     tags: Tags,
     /// The tar alone.
     pub(super) files: FileSpecs,
@@ -40,19 +32,11 @@ pub(super) struct Declared {
     pub(super) offset: u64,
 }
 
-/// The format that a stored word stands for.
-pub(super) fn format_of(word: &str) -> pb::DatasetFormat {
-    let found = FORMATS.iter().find(|(_, known)| *known == word);
-    found.map_or(pb::DatasetFormat::Unspecified, |(format, _)| *format)
-}
-
 impl Declared {
     pub(super) fn check(header: pb::UploadDatasetHeader, max_bytes: u64) -> Result<Self, ApiError> {
         check_name("dataset name", &header.name)?;
-        let format = FORMATS.iter().find(|(format, _)| *format == header.format());
-        let Some((_, format)) = format else {
-            return Err(ApiError::field("format", "it is missing or unknown"));
-        };
+        let format = dyadic_data::format::by_word(&header.format().word())
+            .ok_or_else(|| ApiError::field("format", "it is missing or unknown"))?;
         let tar = header.tar.ok_or_else(|| ApiError::field("tar", "it is missing"))?;
         let files = FileSpecs::check(vec![tar], HeaderLimits { max_files: 1, max_bytes })?;
         let [file] = files.as_slice() else { return Err(ApiError::field("tar", "it is missing")) };
@@ -80,7 +64,7 @@ impl Declared {
         NewDataset {
             owner,
             name: self.name,
-            format: self.format.to_owned(),
+            format: self.format.word().to_owned(),
             splits: self.splits,
             labels: self.labels,
             file_name: self.file.name,
@@ -172,13 +156,5 @@ mod tests {
             assert!(Declared::check(case, 10).is_err(), "{index}");
         }
         assert!(Declared::check(header(), 9).is_err());
-    }
-
-    #[test]
-    fn formats_keep_their_words() {
-        for (format, word) in FORMATS {
-            assert_eq!(format_of(word), format);
-        }
-        assert_eq!(format_of("parquet"), pb::DatasetFormat::Unspecified);
     }
 }

@@ -46,7 +46,8 @@ pub(crate) fn resolved(job: &Job) -> pb::JobSpec {
         splits: Some(pb::Splits { train: job.train_split.clone(), eval: job.eval_split.clone() }),
         priority: Some(job.priority),
         tags: tag_list(job.tags.clone()),
-        ..spec::to_proto(&job.settings)
+        // What another version wrote may not be readable here; the rest is shown all the same.
+        ..job.settings.known().map(spec::to_proto).unwrap_or_default()
     }
 }
 

@@ -1,13 +1,20 @@
 //! From a submitted spec to a job.
 
+use dyadic_data::Contents;
 use dyadic_proto::v1 as pb;
 use dyadic_store::Store;
 use dyadic_store::job::NewJob;
+use dyadic_store::registry::Dataset;
+use dyadic_store::spec::JobSpec;
 use serde_json::{Map, Value};
 
+use super::refusals::{self, Facts};
 use crate::auth::Identity;
 use crate::error::ApiError;
 use crate::services::convert::{scope, tags};
+use crate::services::dataset::Reader;
+use crate::services::inspect::Extents;
+use crate::services::planning::Planner;
 use crate::services::spec;
 use crate::upload::check_name;
 
@@ -19,16 +26,24 @@ const MAX_KEY: usize = 128;
 const TRAIN_SPLITS: [&str; 1] = ["train"];
 const EVAL_SPLITS: [&str; 2] = ["test", "validation"];
 
+/// What looks into the data and the model that a request refers to.
+#[derive(Clone)]
+pub(crate) struct Checks {
+    pub(crate) datasets: Reader,
+    pub(crate) planner: Planner,
+}
+
 /// Checks a request, and finds what it refers to.
 pub(crate) async fn new_job(
     store: &Store,
+    checks: &Checks,
     caller: &Identity,
     request: pb::SubmitJobRequest,
 ) -> Result<NewJob, ApiError> {
     let pb::SubmitJobRequest { spec, idempotency_key } = request;
     let spec = spec.ok_or_else(|| ApiError::field("spec", "it is missing"))?;
     let idempotency_key = key(idempotency_key)?;
-    let settings = spec::settings(&spec)?;
+    let mut settings = spec::settings(&spec)?;
     let priority = spec.priority.unwrap_or(0);
     if !(-100..=100).contains(&priority) {
         return Err(ApiError::field("priority", format!("{priority} is not in -100 to 100")));
@@ -40,10 +55,30 @@ pub(crate) async fn new_job(
     }
     let model = store.model(scope(caller), &spec.model).await?;
     let dataset = store.dataset(scope(caller), &spec.dataset).await?;
+    let contents = checks.datasets.known(&dataset).await?;
     let asked = spec.splits.clone().unwrap_or_default();
-    let known: Vec<&str> = dataset.splits.iter().map(|split| split.name.as_str()).collect();
-    let train_split = split("splits.train", &asked.train, &TRAIN_SPLITS, &known)?;
-    let eval_split = split("splits.eval", &asked.eval, &EVAL_SPLITS, &known)?;
+    let known = known_splits(&dataset, contents.as_ref());
+    let train_split = split(&asked.train, &TRAIN_SPLITS, &known);
+    let eval_split = split(&asked.eval, &EVAL_SPLITS, &known);
+    let mut facts = Facts {
+        settings: &settings,
+        model: Extents::of(&model.info),
+        format: dyadic_data::format::by_word(&dataset.format),
+        contents: contents.as_ref(),
+        train: &train_split,
+        eval: &eval_split,
+    };
+    let normalization = refusals::normalization(&settings.normalization, &facts);
+    let resolved = JobSpec { normalization: normalization.clone(), ..settings.clone() };
+    facts.settings = &resolved;
+    let mut reasons = refusals::of_data(&facts);
+    if let Err(refusals) = checks.planner.plan(&model, &settings).await? {
+        reasons.extend(refusals::of_layers(&refusals));
+    }
+    if !reasons.is_empty() {
+        return Err(ApiError::Refused(reasons));
+    }
+    settings.normalization = normalization;
     let served_name = if spec.served_name.is_empty() { model.name.clone() } else { spec.served_name.clone() };
     check_name("served name", &served_name)?;
     let experiment =
@@ -77,18 +112,21 @@ fn key(key: String) -> Result<Option<String>, ApiError> {
     Ok((!key.is_empty()).then_some(key))
 }
 
-/// The split that is meant. Where the dataset names none, the format's usual ones are there.
-fn split(field: &str, asked: &str, usual: &[&str], known: &[&str]) -> Result<String, ApiError> {
-    let there = |name: &str| known.is_empty() || known.contains(&name);
-    let found = if asked.is_empty() {
-        usual.iter().copied().find(|name| there(name))
-    } else {
-        Some(asked).filter(|name| there(name))
-    };
-    found.map(str::to_owned).ok_or_else(|| {
-        let wanted = if asked.is_empty() { usual.join(" or ") } else { asked.to_owned() };
-        ApiError::field(field, format!("the dataset has no split {wanted:?}; it has {}", known.join(", ")))
-    })
+/// The splits that a dataset is declared to have, or, where it names none, those that are in it.
+fn known_splits<'a>(dataset: &'a Dataset, contents: Option<&'a Contents>) -> Vec<&'a str> {
+    if dataset.splits.is_empty() {
+        return contents.iter().flat_map(|c| &c.splits).map(|found| found.split.name()).collect();
+    }
+    dataset.splits.iter().map(|split| split.name.as_str()).collect()
+}
+
+/// The split that is meant: the one asked for, or else the first of the usual ones that is known to be there.
+fn split(asked: &str, usual: &[&str], known: &[&str]) -> String {
+    if !asked.is_empty() {
+        return asked.to_owned();
+    }
+    let there = usual.iter().find(|name| known.contains(name));
+    there.or(usual.first()).map(|&name| name.to_owned()).unwrap_or_default()
 }
 
 /// The fields that were set, as JSON.
@@ -132,12 +170,12 @@ mod tests {
     }
 
     #[test]
-    fn splits_are_found_by_name_or_by_custom() {
-        let find = |asked: &str, known: &[&str]| split("splits.eval", asked, &EVAL_SPLITS, known).ok();
-        assert_eq!(find("", &[]).as_deref(), Some("test"));
-        assert_eq!(find("", &["train", "validation"]).as_deref(), Some("validation"));
-        assert_eq!(find("train", &["train", "test"]).as_deref(), Some("train"));
-        assert_eq!(find("holdout", &["train", "test"]), None);
-        assert_eq!(find("", &["train"]), None);
+    fn splits_are_those_asked_for_or_the_usual_ones() {
+        let find = |asked: &str, known: &[&str]| split(asked, &EVAL_SPLITS, known);
+        assert_eq!(find("", &[]), "test");
+        assert_eq!(find("", &["train", "validation"]), "validation");
+        assert_eq!(find("train", &["train", "test"]), "train");
+        assert_eq!(find("holdout", &["train", "test"]), "holdout");
+        assert_eq!(find("", &["train"]), "test");
     }
 }

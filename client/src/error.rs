@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 /// The kinds that scripts can tell apart; the number is the process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,17 @@ pub(crate) struct CliError {
     pub(crate) kind: Kind,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    /// What stands against a request, where the server says so field by field.
+    pub(crate) reasons: Vec<Reason>,
+}
+
+/// One thing that stands against a request.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Reason {
+    /// The field of the request.
+    pub(crate) field: String,
+    /// What is wrong with it.
+    pub(crate) description: String,
 }
 
 /// What every command returns.
@@ -55,7 +67,7 @@ pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
 
 impl CliError {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        CliError { kind, message: message.into(), hint: None }
+        CliError { kind, message: message.into(), hint: None, reasons: Vec::new() }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -131,8 +143,20 @@ impl From<Status> for CliError {
             (false, _) => status.message().to_owned(),
             (true, _) => status.code().description().to_owned(),
         };
-        CliError { kind, message, hint: hint.map(str::to_owned) }
+        let reasons = reasons(&status);
+        let message = match reasons.len() {
+            0 | 1 => message,
+            n => format!("the server refused this for {n} reasons"),
+        };
+        CliError { kind, message, hint: hint.map(str::to_owned), reasons }
     }
+}
+
+/// What the server says field by field.
+fn reasons(status: &Status) -> Vec<Reason> {
+    let violations = status.get_details_bad_request().map(|details| details.field_violations);
+    let reason = |v: tonic_types::FieldViolation| Reason { field: v.field, description: v.description };
+    violations.into_iter().flatten().map(reason).collect()
 }
 
 /// The innermost cause: the transport wraps "Connection refused" several times.

@@ -12,8 +12,8 @@ use std::io::{IsTerminal, Write};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use crate::error::{CliError, Result};
-use style::Painter;
+use crate::error::{CliError, Reason, Result};
+use style::{Painter, safe};
 use table::Table;
 
 /// How to print.
@@ -129,13 +129,20 @@ impl Output {
     pub(crate) fn error(self, error: &CliError) {
         if self.json {
             let value = serde_json::json!({
-                "error": { "exit_code": error.kind as i32, "message": error.message, "hint": error.hint }
+                "error": {
+                    "exit_code": error.kind as i32, "message": error.message, "hint": error.hint,
+                    "reasons": error.reasons,
+                }
             });
             eprintln!("{value}");
             return;
         }
         let paint = self.paint_notes;
         eprintln!("{} {error}", paint.bad("error:"));
+        // A single one is the message itself.
+        for Reason { field, description } in error.reasons.iter().filter(|_| error.reasons.len() > 1) {
+            eprintln!("  {} {}", paint.strong(&format!("{}:", safe(field))), safe(description));
+        }
         if let Some(hint) = &error.hint {
             eprintln!("  {} {hint}", paint.dim("next:"));
         }

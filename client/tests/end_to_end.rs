@@ -63,6 +63,8 @@ fn from_an_onnx_file_to_a_served_network_and_back_from_every_accident() {
     a_cancelled_job_tells_so_and_leaves_no_artifact(&stack);
     a_second_version_can_be_rolled_back(&stack);
     every_refusal_has_its_exit_code(&stack);
+    doomed_jobs_are_refused_before_they_are_queued(&stack);
+    other_classes_than_the_models_are_told(&stack);
     tokens_open_what_their_role_allows(&stack);
     stack.stop();
 }
@@ -276,6 +278,58 @@ fn every_refusal_has_its_exit_code(stack: &Stack) {
         "1",
     ]);
     assert_code(&missing, 3);
+}
+
+fn doomed_jobs_are_refused_before_they_are_queued(stack: &Stack) {
+    let before = stack.json(&["job", "list", "--all"]);
+    let bad = ["job", "submit", "--model", "lenet", "--dataset", "digits", "--eval-split", "validation"];
+    let bad = [&bad[..], &["--batch-size", "5000", "--mean", "0.5,0.5,0.5", "--std", "1,1,1"]].concat();
+    let refused = stack.run(&bad);
+    assert_code(&refused, 6);
+    let told = text(&refused.stderr);
+    for word in ["for 3 reasons", "\n  splits.eval: ", "\n  normalization: ", "\n  batch_size: "] {
+        assert!(told.contains(word), "{told}");
+    }
+    let refused = stack.run(&[&bad[..], &["--json"]].concat());
+    let error: Value = serde_json::from_slice(&refused.stderr).expect("JSON");
+    let fields: Vec<&str> = error["error"]["reasons"]
+        .as_array()
+        .expect("reasons")
+        .iter()
+        .filter_map(|r| r["field"].as_str())
+        .collect();
+    assert_eq!(fields, ["splits.eval", "normalization", "batch_size"]);
+
+    let photos = stack.folder.path().join("photos");
+    for name in ["train/cat", "train/dog", "test/cat"] {
+        std::fs::create_dir_all(photos.join(name)).expect("a folder");
+        std::fs::write(photos.join(name).join("1.png"), "looked at by nobody").expect("written");
+    }
+    let pushed = stack.ok(&["dataset", "push", photos.to_str().expect("UTF-8"), "--name", "photos"]);
+    assert!(text(&pushed.stderr).contains("jobs cannot"), "{}", text(&pushed.stderr));
+    let refused = stack.run(&["job", "submit", "--model", "lenet", "--dataset", "photos"]);
+    assert_code(&refused, 6);
+    assert!(text(&refused.stderr).contains("image folders"), "{}", text(&refused.stderr));
+    let after = stack.json(&["job", "list", "--all"]);
+    assert_eq!(before.as_array().map(Vec::len), after.as_array().map(Vec::len));
+
+    let usual = stack.json(&["job", "submit", "--model", "lenet", "--dataset", "digits", "--epochs", "0"]);
+    let mean = &usual["job"]["resolved"]["normalization"]["mean"];
+    assert!((mean[0].as_f64().expect("a mean") - 0.1307).abs() < 1e-6, "{usual}");
+    stack.run(&["job", "cancel", &string(&usual["job"]["id"]), "--wait"]);
+}
+
+fn other_classes_than_the_models_are_told(stack: &Stack) {
+    let other = stack.folder.path().join("other");
+    std::fs::create_dir(&other).expect("a folder");
+    digits::write_from(&other, 7, 10);
+    let measured = stack.run(&["infer", "lenet", "--dataset", other.to_str().expect("UTF-8"), "--json"]);
+    assert_code(&measured, 0);
+    let value: Value = serde_json::from_slice(&measured.stdout).expect("JSON");
+    assert_eq!((&value["correct"], value["remarks"].as_array().map(Vec::len)), (&Value::from(0), Some(1)));
+    assert!(text(&measured.stderr).contains("200 of 200 images"), "{}", text(&measured.stderr));
+    let same = stack.json(&["infer", "lenet", "--dataset", stack.digits.to_str().expect("UTF-8")]);
+    assert_eq!(same["remarks"], Value::Array(Vec::new()));
 }
 
 fn tokens_open_what_their_role_allows(stack: &Stack) {

@@ -156,6 +156,24 @@ fn convolutions_stay_within_their_memory() {
 }
 
 #[test]
+fn parts_of_few_pixels_stay_within_an_input_that_is_read_in_place() {
+    let team = Team::new(3);
+    let point =
+        |filters: u32| ConvCase { output: Format::Signed { bits: 16 }, ..ConvCase::square(filters, 1, 1) };
+    for (height, width, channels, filters) in
+        [(8, 8, 1280, 192), (5, 7, 64, 16), (16, 1, 128, 32), (7, 14, 64, 48), (3, 31, 64, 33)]
+    {
+        let shape = Shape { h: height, w: width, c: channels };
+        let format = Format::Unsigned { bits: 8 };
+        for case in [point(filters), ConvCase { bits: 8, ..point(filters) }] {
+            let (mut builder, x) = Builder::new(9, shape, format);
+            let y = builder.conv(x, &case, None);
+            run_guarded(&builder.finish(&format!("in place {shape} {case:?}"), y), &team);
+        }
+    }
+}
+
+#[test]
 fn whole_networks_stay_within_their_memory() {
     let team = Team::new(3);
     for seed in 0..120 {

@@ -46,7 +46,8 @@ impl Expectations {
             (0..SAMPLES).map(|i| normal((f64::from(i) + 0.5) / f64::from(SAMPLES))).collect();
         let mut filter = Filter::default();
         // The samples are finite.
-        let fitted = self.fitter.fit(choice, &samples, &mut filter);
+        let latent = choice.codebook().start(choice.objective(), &samples);
+        let fitted = self.fitter.fit(choice, &latent, &mut filter);
         let levels = || filter.levels.iter().copied();
         let of_weights = filter.codes.iter().filter_map(|&code| levels().nth(usize::from(code)));
         let least = levels().map(|level| u64::from(level.unsigned_abs())).min();

@@ -88,9 +88,7 @@ pub(crate) fn weights(
         let reason = format!("its sums reach {least}, past 2^31, whatever its levels are");
         return Err(Refusal::new(&weights.name, reason));
     }
-    // Of several latent weights for each weight the present ones say nothing.
-    let known = weights.method.codebook().latents() == 1;
-    if (codes.saturating_mul(expected.largest) < SUM && !logits) || !known {
+    if codes.saturating_mul(expected.largest) < SUM && !logits {
         return Ok(());
     }
     let bound = bound_of_present(weights, reach(reads), logits)?;
@@ -108,7 +106,8 @@ fn bound_of_present(weights: &WeightPlan, reach: u64, logits: bool) -> Result<f6
     let (mut largest, mut finest, mut aligned) = (0f64, i32::MAX, 0f64);
     for (index, w) in weights.data.chunks_exact(weights.per_filter().max(1)).enumerate() {
         let refuse = |why| Refusal::new(&weights.name, format!("filter {index}: {why}"));
-        fitter.fit(weights.method, w, &mut filter).map_err(|why| refuse(why.to_string()))?;
+        let latent = weights.method.codebook().start(weights.method.objective(), w);
+        fitter.fit(weights.method, &latent, &mut filter).map_err(|why| refuse(why.to_string()))?;
         let level = |code: &u8| filter.levels.get(usize::from(*code)).copied().unwrap_or(0);
         let levels: u64 = filter.codes.iter().map(|code| u64::from(level(code).unsigned_abs())).sum();
         if levels > 0 {

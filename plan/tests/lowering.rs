@@ -390,7 +390,7 @@ fn rules_change_the_layers_that_they_name() {
     let rows = plan.rows();
     assert_eq!(
         (rows[1].weights.as_deref(), &rows[1].reads[..]),
-        (Some("two-term 4"), &["u5".to_owned()][..])
+        (Some("two-term 4 l2"), &["u5".to_owned()][..])
     );
 
     let refusals = lower(&network, &with(vec![rule("c/*", None, Some(5))])).expect_err("a slip");

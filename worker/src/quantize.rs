@@ -13,15 +13,15 @@ use dyadic_store::spec::{self, JobSpec};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::data::Dataset;
+use crate::data::{Dataset, EVALUATION_SEED};
 use crate::error::WorkerError;
 use crate::images::Coder;
 use crate::observer::{Observer, Phase};
 use crate::report::{LayerReport, layer_reports};
 use crate::stage::{Calibrated, Folded, Proven, Setup, Trained, report};
 use crate::state::State;
-use dyadic_plan::Options;
 use dyadic_plan::codebook::{Choice, Family, Objective};
+use dyadic_plan::{Rules, Settings};
 
 /// Real images go into an artifact's certificate up to this size; larger ones would outweigh the weights.
 const GOLDEN_IMAGE_CODES: usize = 4096;
@@ -124,7 +124,16 @@ pub fn bundle_sha256<'a>(model: &[u8], side_files: impl IntoIterator<Item = (&'a
 /// # Errors
 /// See [`WorkerError`]; nothing is left behind but what the observer was given.
 pub fn quantize(request: &Request, observer: &mut dyn Observer) -> Result<Outcome, WorkerError> {
-    let setup = Setup::new(request)?;
+    let limit = |limit: Option<u32>| limit.map(|limit| limit as usize);
+    let spec = request.spec;
+    let request = Request {
+        train: &request.train.sample(limit(spec.train_limit), spec.seed),
+        test: &request.test.sample(limit(spec.eval_limit), EVALUATION_SEED),
+        model_sha256: request.model_sha256.clone(),
+        dataset_sha256: request.dataset_sha256.clone(),
+        ..*request
+    };
+    let setup = Setup::new(&request)?;
     let calibrated = Calibrated::new(&setup, observer)?;
     let trained = Trained::new(&calibrated, &setup, observer)?;
     let folded = Folded::new(&trained, &setup, observer)?;

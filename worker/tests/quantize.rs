@@ -410,3 +410,34 @@ fn a_caught_panic_leaves_the_next_training_its_gradients() {
     let spec = JobSpec { epochs: 1, ..spec(Method::Aptq, 2, shape[2]) };
     run(&network, &images, &images, &spec, None, &mut Recorder::default()).expect("a small training");
 }
+
+#[test]
+fn limits_hold_for_calibration_too_and_are_spread_over_the_set() {
+    let network = import("lenet_relu_dynamo20");
+    let shape = shape_of(&network);
+    // Sorted by class, as image folders are.
+    let sorted = |count: usize, seed: u64| {
+        let mut set = halves(count, shape, seed);
+        let size = set.image_len();
+        let images: Vec<&[u8]> = set.images.chunks_exact(size).collect();
+        let order = (0..count).step_by(2).chain((1..count).step_by(2));
+        set.images = order.flat_map(|index| images[index].to_vec()).collect();
+        set.labels = (0..count as u32).map(|index| index / (count as u32 / 2)).collect();
+        set
+    };
+    let (train, test) = (sorted(96, 21), sorted(40, 22));
+    let spec = JobSpec { train_limit: Some(24), eval_limit: Some(10), ..spec(Method::Aptq, 2, shape[2]) };
+    let limited = run(&network, &train, &test, &spec, None, &mut Recorder::default()).expect("a limited run");
+    assert_eq!(limited.report.images, 10);
+
+    let few = train.sample(Some(24), spec.seed).into_owned();
+    let few_test = test.sample(Some(10), data::EVALUATION_SEED).into_owned();
+    for set in [&few, &few_test] {
+        assert_eq!(set.labels.iter().filter(|&&label| label == 0).count(), set.len() / 2);
+    }
+    let unlimited = JobSpec { train_limit: None, eval_limit: None, ..spec };
+    let alone =
+        run(&network, &few, &few_test, &unlimited, None, &mut Recorder::default()).expect("a small run");
+    assert_eq!(limited.report.weights_sha256, alone.report.weights_sha256);
+    assert_eq!(limited.report.logits_sha256, alone.report.logits_sha256);
+}

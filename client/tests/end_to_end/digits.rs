@@ -29,13 +29,18 @@ const FONT: [[u8; 7]; 10] = [
 
 /// Writes the four files into the folder.
 pub(crate) fn write(folder: &Path, seed: u64) {
+    write_from(folder, seed, 0);
+}
+
+/// The same with labels that begin at `first`.
+pub(crate) fn write_from(folder: &Path, seed: u64, first: u8) {
     let mut random = StdRng::seed_from_u64(seed);
     for (prefix, count) in [("train", TRAIN), ("t10k", TEST)] {
         let mut images = header(3, &[count, SIZE, SIZE]);
         let mut labels = header(1, &[count]);
         for index in 0..count {
             let digit = index % 10;
-            labels.push(digit as u8);
+            labels.push(first + digit as u8);
             images.extend(draw(digit, &mut random));
         }
         fs::write(folder.join(format!("{prefix}-images-idx3-ubyte")), images).expect("written");

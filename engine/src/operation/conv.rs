@@ -14,6 +14,7 @@ use super::{Op, Operation, Site, Summary};
 use crate::artifact::ArtifactError;
 use crate::artifact::container::{Reader, Writer};
 use crate::check::{MAX_LAYER_WEIGHTS, Problem, count, in_range, same_shape};
+use crate::cost::Layer;
 use crate::digits::Digits;
 use crate::engine::action::{Action, Operands, Rows};
 use crate::kernels::part::{Cut, Part, Threads};
@@ -189,8 +190,8 @@ impl Operation for Operator<'_> {
         let groups = if conv.groups == 1 { String::new() } else { format!(" g{}", conv.groups) };
         let residual = if site.inputs.len() > 1 { " + residual" } else { "" };
         let name = format!("conv {}{stride}{groups}{residual}", conv.window.sides());
-        let per_filter = weights.count / u64::from(output.c).max(1);
-        Summary { name, macs: per_filter * output.len() as u64, weights: Some(weights) }
+        let macs = Layer::of(conv, site.inputs.len() > 1, output).macs();
+        Summary { name, macs, weights: Some(weights) }
     }
 }
 

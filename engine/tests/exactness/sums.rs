@@ -2,7 +2,7 @@
 //! wraps anywhere on the way shows it here.
 
 use dyadic_engine::Model;
-use dyadic_engine::model::{Epilogue, Format, Op, Shape, Window};
+use dyadic_engine::model::{Epilogue, Format, Op, Requantize, Shape, Window};
 use dyadic_engine::testing::{Builder, ConvCase};
 
 use crate::assert_exact;
@@ -148,5 +148,45 @@ fn the_largest_sums_that_the_format_allows_are_exact() {
         for signs in [Signs::Positive, Signs::Negative] {
             assert_exact(layer(shape, format, &case, 127, signs), 3);
         }
+    }
+}
+
+#[test]
+fn the_largest_sums_of_signed_codes_of_fewer_bits_are_exact() {
+    // What takes back the 128 that kernels add to signed codes exceeds 32 bits here: it is right modulo 2³² alone.
+    for bits in 2..=7 {
+        let weights = (1u32 << 31) / (127 << (bits - 1));
+        let shape = Shape { h: weights / 2048, w: 2, c: 1024 };
+        let window = Window { kernel: [shape.h, shape.w], ..one_by_one() };
+        let case = ConvCase { window, bits: 8, ..ConvCase::square(1, 1, 1) };
+        for signs in [Signs::Positive, Signs::Negative] {
+            assert_exact(layer(shape, Format::Signed { bits }, &case, 127, signs), 3);
+        }
+    }
+}
+
+#[test]
+fn the_largest_sums_of_three_by_three_layers_are_exact() {
+    // So many channels that what takes back the 128 of transformed codes exceeds 32 bits.
+    for (bits, signs) in [(1, Signs::Positive), (6, Signs::Positive), (6, Signs::Negative), (6, Signs::ByTap)]
+    {
+        let (shape, case) =
+            (Shape { h: 2, w: 2, c: 60_000 }, ConvCase { bits: 3, ..ConvCase::square(1, 3, 1) });
+        let mut model = layer(shape, Format::Unsigned { bits }, &case, 14, signs);
+        let wide = Format::Signed { bits: 16 };
+        model.tensors[1].format = wide;
+        let Op::Conv(conv) = &mut model.nodes[0].op else { panic!("the model has one convolution") };
+        let pre = (conv.bounds[0].ilog2() + 1).saturating_sub(15) as u8;
+        let (lo, hi) = wide.range();
+        conv.epilogue = Epilogue::Requantize(Requantize {
+            pre: vec![pre],
+            multiplier: vec![1],
+            bias: vec![0],
+            residual_shift: Vec::new(),
+            shift: vec![0],
+            lo,
+            hi,
+        });
+        assert_exact(model, 3);
     }
 }

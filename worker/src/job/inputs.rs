@@ -75,9 +75,16 @@ pub(super) async fn fetch(
 
     let archive = cached(blobs, cache, &dataset.sha256).await?;
     shared.tick();
-    let train = data::load(&archive, split(&job.train_split)?).map_err(WorkerError::from)?;
+    let load = |name: &str| -> Result<Dataset, WorkerError> {
+        let split = split(name)?;
+        Ok(match data::format::by_word(&dataset.format) {
+            Some(format) => data::load_as(&archive, format, split)?,
+            None => data::load(&archive, split)?,
+        })
+    };
+    let train = load(&job.train_split)?;
     shared.tick();
-    let mut test = data::load(&archive, split(&job.eval_split)?).map_err(WorkerError::from)?;
+    let mut test = load(&job.eval_split)?;
     if !dataset.labels.is_empty() {
         test.classes.clone_from(&dataset.labels);
     }

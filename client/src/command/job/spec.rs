@@ -1,6 +1,7 @@
 //! The flags of a job spec. What is not given is left to the server, whose answer shows every default.
 
 use clap::{Args, ValueEnum};
+use dyadic_data::normalization as published;
 use dyadic_proto::v1::{self, ActivationBits, JobSpec, Normalization, Splits, Tag};
 
 use crate::command::tag;
@@ -105,7 +106,7 @@ struct Training {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Images")]
 struct Images {
-    /// Normalization that the float model was trained with
+    /// Normalization that the float model was trained with [default: mnist for one channel, cifar10 for three]
     #[arg(long, value_enum, conflicts_with_all = ["mean", "std"])]
     preprocess: Option<Preset>,
     /// Mean of each channel, in units of v/255, as in 0.4914,0.4822,0.4465
@@ -120,10 +121,10 @@ struct Images {
     /// Split to evaluate with [default: test]
     #[arg(long, value_name = "SPLIT")]
     eval_split: Option<String>,
-    /// Use only the first N training images
+    /// Use only N training images, spread evenly over the split
     #[arg(long, value_name = "N")]
     train_limit: Option<u64>,
-    /// Use only the first N evaluation images
+    /// Use only N evaluation images, spread evenly over the split
     #[arg(long, value_name = "N")]
     eval_limit: Option<u64>,
     /// Shift and mirror training images, or not
@@ -183,14 +184,14 @@ pub(crate) enum Preset {
 impl Preset {
     /// The preset's numbers.
     pub(crate) fn normalization(self) -> Normalization {
-        let (mean, std): (&[f32], &[f32]) = match self {
-            Preset::Cifar10 => (&[0.4914, 0.4822, 0.4465], &[0.2470, 0.2435, 0.2616]),
-            Preset::Cifar100 => (&[0.5071, 0.4865, 0.4409], &[0.2673, 0.2564, 0.2762]),
-            Preset::Mnist => (&[0.1307], &[0.3081]),
-            Preset::FashionMnist => (&[0.2860], &[0.3530]),
-            Preset::Imagenet => (&[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225]),
+        let published = match self {
+            Preset::Cifar10 => published::CIFAR10,
+            Preset::Cifar100 => published::CIFAR100,
+            Preset::Mnist => published::MNIST,
+            Preset::FashionMnist => published::FASHION_MNIST,
+            Preset::Imagenet => published::IMAGENET,
         };
-        Normalization { mean: mean.to_vec(), std: std.to_vec() }
+        Normalization { mean: published.mean.to_vec(), std: published.std.to_vec() }
     }
 }
 

@@ -131,21 +131,18 @@ impl Matrix for Amx {
 
     unsafe fn multiply(self, task: &Task, input: *const u8) {
         let segments = &task.segments;
-        let of_segment = segments.pixels.div_ceil(ROWS);
-        // The last tile of a segment is full too, and repeats some pixels; where there are fewer than sixteen, it reads on.
-        let place = |tile: usize| {
-            let (segment, tile) = (tile / of_segment, tile % of_segment);
-            (segment, (tile * ROWS).min(segments.pixels.saturating_sub(ROWS)))
-        };
         let at = |tile: usize| {
-            let (segment, first) = place(tile);
+            let (segment, first) = segments.tile(tile, ROWS);
             // SAFETY: the caller's promise.
-            unsafe { input.add(segment * segments.input_step + first * task.pixel_step) }
+            unsafe {
+                let input = input.sub(segments.lead * task.pixel_step);
+                input.add(segment * segments.input_step + first * task.pixel_step)
+            }
         };
         let mut sums = MaybeUninit::<Sums>::uninit();
         let sums = sums.as_mut_ptr().cast::<i32>();
         let of_tile = ROWS * task.count * FILTERS;
-        let tiles = segments.count * of_segment;
+        let tiles = segments.count * segments.pixels.div_ceil(ROWS);
         // All products first, then all ends: so the processor has several products to work on at a time.
         let batch = if task.pieces.len() < FEW_PIECES { TILES } else { 4 } / task.count;
         for start in (0..tiles).step_by(batch) {
@@ -171,11 +168,11 @@ impl Matrix for Amx {
                 tile += unsafe { products(task, end - tile, |index| at(tile + index), out) };
             }
             for tile in start..end {
-                let (segment, first) = place(tile);
+                let (segment, first) = segments.tile(tile, ROWS);
                 let rows = ROWS.min(segments.pixels - first);
                 // SAFETY: the value proves AVX-512; the products have written these sums.
                 unsafe {
-                    let sums = sums.add((tile - start) * of_tile);
+                    let sums = sums.add((tile - start) * of_tile + segments.lead * task.count * FILTERS);
                     finish(task, sums, first, rows, task.pixel + segment * segments.output_step);
                 }
             }

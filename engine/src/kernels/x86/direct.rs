@@ -43,8 +43,8 @@ pub(super) trait Matrix: Copy + Send + Sync + 'static {
     /// Computes and finishes all pixels by the panels of a task.
     ///
     /// # Safety
-    /// From `input` on, everything that the task's source may read must be there, and the task's targets must have
-    /// room.
+    /// From `input` on, and [`Segments::lead`] pixels before it, everything that the task's source may read must be there,
+    /// and the task's targets must have room.
     unsafe fn multiply(self, task: &Task, input: *const u8);
 }
 
@@ -160,9 +160,14 @@ fn is_large(panels: &Panels) -> bool {
     panels.is_packed() || panels.bytes() > PANELS
 }
 
-/// `−128 · Σ level` of each filter.
+/// `−128 · Σ level` of each filter, modulo 2³².
+///
+/// With few bits, `Σ |level|` may reach 2³⁰ (the bound on a sum is 2³¹, and a signed code's size at least 2), so that neither
+/// this nor the sums that it is added to need fit 32 bits. The kernels' sums and additions wrap, so that what they come to is
+/// right modulo 2³²; the bound says that the true sum fits, so it is that one.
 pub(super) fn offsets(layer: &ConvLayer) -> Vec<i32> {
-    levels::sums(&layer.conv.weights, layer.output.c as usize).into_iter().map(|sum| -128 * sum).collect()
+    let sums = levels::sums(&layer.conv.weights, layer.output.c as usize);
+    sums.into_iter().map(|sum| sum.wrapping_mul(-128)).collect()
 }
 
 impl<M: Matrix> PreparedConv for Direct<M> {
@@ -216,7 +221,7 @@ impl<M: Matrix> PreparedConv for Direct<M> {
             for strip in 0..strips {
                 let end = rows.start + rows.len() * (strip + 1) / strips;
                 let rows = rows.start + rows.len() * strip / strips..end;
-                let strip = self.source.segments().strip(rows, self.source.pixel_step());
+                let strip = self.source.segments().strip(rows, self.source.pixel_step(), M::DEMANDS.pixels);
                 let mut first = of_group.start;
                 while first < of_group.end {
                     let left = of_group.end - first;

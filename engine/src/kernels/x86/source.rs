@@ -44,6 +44,9 @@ pub(super) struct Segments {
     pub(super) width: usize,
     /// Pixels of a row with those that are dropped.
     pub(super) pitch: usize,
+    /// Pixels before the first one at which the only tile of fewer pixels than it takes begins, so that it does not read
+    /// behind the source; they are computed and dropped.
+    pub(super) lead: usize,
 }
 
 /// Some rows of output pixels.
@@ -58,15 +61,27 @@ pub(super) struct Strip {
 }
 
 impl Segments {
-    /// The segments of some rows of output pixels, of which there is at least one.
-    pub(super) fn strip(&self, rows: Range<usize>, pixel_step: usize) -> Strip {
+    /// Tiles of so many pixels, each with its segment and its first pixel there: the last tile of a segment is full too,
+    /// and repeats some pixels. Where there are fewer than a tile's, it begins [`Segments::lead`] before these, and reads
+    /// on behind them.
+    pub(super) fn tile(&self, tile: usize, pixels: usize) -> (usize, usize) {
+        let of_segment = self.pixels.div_ceil(pixels);
+        let (segment, tile) = (tile / of_segment, tile % of_segment);
+        (segment, (tile * pixels).min(self.pixels.saturating_sub(pixels)))
+    }
+
+    /// The segments of some rows of output pixels, of which there is at least one, for tiles of so many pixels.
+    pub(super) fn strip(&self, rows: Range<usize>, pixel_step: usize, tile: usize) -> Strip {
         if self.count > 1 {
             let (input, pixel) = (rows.start * self.input_step, rows.start * self.output_step);
             return Strip { segments: Segments { count: rows.len(), ..*self }, input, pixel };
         }
         let pixels = (rows.len() - 1) * self.pitch + self.width;
-        let input = rows.start * self.pitch * pixel_step;
-        Strip { segments: Segments { pixels, ..*self }, input, pixel: rows.start * self.width }
+        let start = rows.start * self.pitch;
+        let behind = self.pixels.saturating_sub(start + pixels);
+        let lead = tile.saturating_sub(pixels + behind).min(start);
+        let segments = Segments { pixels, lead, ..*self };
+        Strip { segments, input: start * pixel_step, pixel: rows.start * self.width }
     }
 }
 
@@ -302,7 +317,7 @@ fn segments(layer: &ConvLayer, pitch: usize, demands: Demands) -> Segments {
     let in_rows = height * width.next_multiple_of(demands.pixels);
     let down = window.stride[0] as usize;
     if window.stride == [1, 1] && (pitch == width || at_once < in_rows) {
-        return Segments { count: 1, input_step: 0, output_step: 0, pixels: at_once, width, pitch };
+        return Segments { count: 1, input_step: 0, output_step: 0, pixels: at_once, width, pitch, lead: 0 };
     }
     by_rows(layer, down * pitch * channels)
 }
@@ -310,5 +325,52 @@ fn segments(layer: &ConvLayer, pitch: usize, demands: Demands) -> Segments {
 /// One segment a row of output pixels.
 fn by_rows(layer: &ConvLayer, input_step: usize) -> Segments {
     let (height, width) = (layer.output.h as usize, layer.output.w as usize);
-    Segments { count: height, input_step, output_step: width, pixels: width, width, pitch: width }
+    Segments { count: height, input_step, output_step: width, pixels: width, width, pitch: width, lead: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Format, Op};
+    use crate::testing::{Builder, ConvCase};
+
+    const TILES: Demands = Demands { depth: 64, pixels: 16 };
+
+    /// Checks that no tile of any strip reads outside an input that is read in place.
+    fn check(shape: Shape, case: &ConvCase) {
+        let (mut builder, x) = Builder::new(1, shape, Format::Unsigned { bits: 8 });
+        let y = builder.conv(x, case, None);
+        let model = builder.finish("in place", y);
+        let Op::Conv(conv) = &model.nodes[0].op else { panic!("a convolution was built") };
+        let (output, codes) = (model.output_shape(), case.output);
+        let layer = ConvLayer { conv, input: shape, signed: false, largest_byte: 255, codes, output };
+        let source = Source::new(&layer, TILES);
+        assert_eq!(source.len(), 0, "{shape} is read in place");
+        let patch = source.runs().iter().map(|run| run.offset + run.len).max().expect("a patch has runs");
+        let height = output.h as usize;
+        for parts in 1..=height {
+            for part in 0..parts {
+                let rows = height * part / parts..height * (part + 1) / parts;
+                let strip = source.segments().strip(rows.clone(), source.pixel_step(), TILES.pixels);
+                let segments = strip.segments;
+                for tile in 0..segments.count * segments.pixels.div_ceil(TILES.pixels) {
+                    let (segment, first) = segments.tile(tile, TILES.pixels);
+                    let from = strip.input + segment * segments.input_step + first * source.pixel_step();
+                    let from = from.checked_sub(segments.lead * source.pixel_step()).expect("inside");
+                    let end = from + (TILES.pixels - 1) * source.pixel_step() + patch;
+                    assert!(end <= shape.len(), "{shape}, rows {rows:?}: {end} of {}", shape.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_tile_reads_behind_an_input_that_is_read_in_place() {
+        for (h, w) in [(8, 8), (5, 7), (16, 1), (7, 14), (2, 8), (3, 31)] {
+            check(Shape { h, w, c: 64 }, &ConvCase::square(16, 1, 1));
+        }
+        let unpadded = ConvCase::square(16, 3, 1);
+        let window = Window { padding: [0; 4], ..unpadded.window };
+        check(Shape { h: 9, w: 11, c: 64 }, &ConvCase { window, ..unpadded });
+    }
 }

@@ -157,4 +157,15 @@ mod tests {
         }
         assert!(Declared::check(header(), 9).is_err());
     }
+
+    #[test]
+    fn every_format_of_the_data_has_its_value_in_the_api_and_the_other_way_round() {
+        for format in dyadic_data::format::ALL {
+            let value = pb::DatasetFormat::of_word(format.word());
+            assert_ne!(value, pb::DatasetFormat::Unspecified, "{}", format.word());
+            assert_eq!(value.word(), format.word());
+        }
+        let values = (1..).map_while(|number| pb::DatasetFormat::try_from(number).ok());
+        assert_eq!(values.count(), dyadic_data::format::ALL.len());
+    }
 }

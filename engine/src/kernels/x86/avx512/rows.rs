@@ -161,7 +161,8 @@ impl PreparedConv for Rows {
         copy.iter_mut().zip(codes).for_each(|(copy, code)| *copy = code ^ flip);
         // Whatever the missing weights are.
         rest.fill(0);
-        let one = Segments { count: 1, input_step: 0, output_step: 0, pixels: 1, width: 1, pitch: 1 };
+        let one =
+            Segments { count: 1, input_step: 0, output_step: 0, pixels: 1, width: 1, pitch: 1, lead: 0 };
         let (residual, target) = (Residual::new(residual), part.target());
         for first in part.filters.of(self.finish.constants.len()) {
             let (filter, count) = self.finish.filters_of(first);

@@ -60,7 +60,8 @@ impl Transformed {
                 }
                 sums[PURE] = 0;
                 for (pixel, sum) in inverse(sums).into_iter().enumerate() {
-                    corrections[pixel][lane] = -128 * sum;
+                    // Modulo 2³², as the sums that it is added to: only what they come to fits.
+                    corrections[pixel][lane] = sum.wrapping_mul(-128);
                 }
             }
             for (frequency, numbers) in numbers.chunks_exact(steps).enumerate() {

@@ -197,6 +197,7 @@ impl Panel<'_> {
             pixels: 2,
             width: everywhere,
             pitch: everywhere,
+            lead: 0,
         };
         let task = Task {
             pieces: &[],

@@ -16,7 +16,6 @@ use crate::error::WorkerError;
 use crate::images::Coder;
 use crate::net::{FloatNet, Place};
 use crate::observer::{Control, Observer, Phase, Progress};
-use crate::sample::Sample;
 use crate::simulate::Simulation;
 use dyadic_plan::Plan;
 
@@ -44,8 +43,6 @@ pub struct Evaluation<'a> {
     pub model: &'a Arc<Model>,
     /// Evaluation images.
     pub data: &'a Dataset,
-    /// Which of them.
-    pub sample: &'a Sample,
     /// Byte images to codes.
     pub coder: &'a Coder,
 }
@@ -55,19 +52,19 @@ pub struct Evaluation<'a> {
 /// # Errors
 /// [`WorkerError::NotExact`], naming the first node that differs, if any logit of any image differs in any bit.
 pub fn evaluate(of: &Evaluation, observer: &mut dyn Observer) -> Result<Exactness, WorkerError> {
-    let Evaluation { plan, model, data, sample, coder } = *of;
+    let Evaluation { plan, model, data, coder } = *of;
     let engine = Engine::new(Arc::clone(model)).map_err(|e| WorkerError::Model(e.to_string()))?;
     let mut scratch = engine.scratch();
     let simulation = Simulation::new(model, Device::Cpu);
     let place = Place { device: Device::Cpu, kind: Kind::Float };
     let float = FloatNet::new(plan, place);
     let mut closeness = Closeness::default();
-    let (count, batch) = (sample.len(), batch::images(plan).min(BATCH));
+    let (count, batch) = (data.len(), batch::images(plan).min(BATCH));
     let outputs = engine.output_len();
     let mut found = Exactness { correct: 0, images: 0, logits_sha256: String::new(), closeness_db: None };
     let mut hash = Sha256::new();
     for start in (0..count).step_by(batch) {
-        let indices: Vec<usize> = (start..(start + batch).min(count)).map(|i| sample.index(i)).collect();
+        let indices: Vec<usize> = (start..(start + batch).min(count)).collect();
         let mut bytes = vec![0u8; indices.len() * data.image_len()];
         data.fill(&indices, None, &mut bytes);
         let mut logits = vec![0f32; indices.len() * outputs];

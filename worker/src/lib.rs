@@ -23,7 +23,6 @@ pub mod quantize;
 pub mod recalibrate;
 pub mod report;
 pub mod requantize;
-pub mod sample;
 pub mod simulate;
 pub mod stage;
 pub mod state;

@@ -87,6 +87,7 @@ impl Ticks<'_> {
 /// A kind of one byte that holds a tensor's codes.
 fn byte(coding: Coding) -> Kind {
     match coding {
+        Coding::Codes { bits: 9.., .. } => Kind::Float,
         Coding::Codes { signed: false, .. } => Kind::Uint8,
         Coding::Input | Coding::Codes { .. } => Kind::Int8,
         Coding::Sums => Kind::Double,

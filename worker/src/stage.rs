@@ -27,13 +27,12 @@ use crate::error::WorkerError;
 use crate::images::Coder;
 use crate::net::Place;
 use crate::observer::{Control, Observer, Phase, Progress};
-use crate::quantize::{Request, hex, options};
-use crate::sample::Sample;
-use dyadic_plan::{Options, Plan, lower};
+use crate::quantize::{Request, hex, rules};
+use dyadic_plan::{Plan, Rules, lower};
 
 /// What every stage reads: the request and what follows from it at once.
 pub struct Setup<'a> {
-    /// What is to be quantized.
+    /// What is to be quantized, its limits already applied.
     pub request: &'a Request<'a>,
     /// The lowered network.
     pub plan: Plan,
@@ -49,18 +48,18 @@ impl<'a> Setup<'a> {
     /// Checks the request and lowers its network.
     ///
     /// # Errors
-    /// [`WorkerError::Unsupported`] and [`WorkerError::Invalid`]: what can be refused without running anything.
+    /// [`WorkerError::Refused`] and [`WorkerError::Invalid`]: what can be refused without running anything.
     pub fn new(request: &'a Request<'a>) -> Result<Self, WorkerError> {
-        Setup::with_options(request, &options(request.spec)?)
+        Setup::with_rules(request, &rules(request.spec)?)
     }
 
     /// As [`Setup::new`], with codebooks and widths that settings have no word for.
     ///
     /// # Errors
     /// As [`Setup::new`].
-    pub fn with_options(request: &'a Request<'a>, options: &Options) -> Result<Self, WorkerError> {
+    pub fn with_rules(request: &'a Request<'a>, rules: &Rules) -> Result<Self, WorkerError> {
         let spec = request.spec;
-        let plan = lower(request.network, options)?;
+        let plan = lower(request.network, rules).map_err(WorkerError::Refused)?;
         check_fit(&plan, request)?;
         arithmetic::set_threads(spec.threads);
         let normalization =
@@ -76,16 +75,10 @@ impl<'a> Setup<'a> {
         self.request.spec
     }
 
-    /// Evaluation images that are used.
-    pub fn evaluation(&self) -> Sample {
-        Sample::new(self.request.test.len(), self.spec().eval_limit)
-    }
-
     /// The first `count` training images in the order in which they are taken where nothing is trained.
     fn training(&self, count: usize) -> Vec<usize> {
-        let sample = Sample::new(self.request.train.len(), self.spec().train_limit);
-        let order = Epoch::new(sample.len(), self.spec().seed, u64::MAX);
-        (0..count.min(sample.len())).map(|i| sample.index(order.index(i))).collect()
+        let order = Epoch::new(self.request.train.len(), self.spec().seed, u64::MAX);
+        (0..count.min(self.request.train.len())).map(|i| order.index(i)).collect()
     }
 }
 
@@ -111,7 +104,7 @@ fn check_fit(plan: &Plan, request: &Request) -> Result<(), WorkerError> {
             "label {highest} occurs, but the network has {outputs} outputs"
         )));
     }
-    let used = request.spec.train_limit.map_or(request.train.len(), |l| request.train.len().min(l as usize));
+    let used = request.train.len();
     if request.spec.epochs > 0 && used < request.spec.batch_size as usize {
         return Err(WorkerError::Invalid(format!(
             "{used} training images do not fill one batch of {}; choose a smaller batch",

@@ -14,7 +14,6 @@ use crate::error::WorkerError;
 use crate::images::Coder;
 use crate::net::{Collect, FloatNet, Leaves, Pass, Place, Upload, correct, forward};
 use crate::observer::{Control, Observer, Phase, Progress};
-use crate::sample::Sample;
 use crate::state::{Fit, State};
 use crate::unit::conv::output_step;
 use dyadic_plan::Plan;
@@ -56,7 +55,6 @@ pub struct Trainer<'a> {
     /// The state that is trained.
     pub state: State,
     fitter: Fitter,
-    sample: Sample,
 }
 
 /// Called after each epoch with its number, from 0.
@@ -80,13 +78,12 @@ impl<'a> Trainer<'a> {
         state: State,
     ) -> Self {
         let teacher = (spec.loss != Loss::Label).then(|| FloatNet::new(plan, place));
-        let sample = Sample::new(data.len(), spec.train_limit);
-        Trainer { plan, spec, data, coder, place, teacher, state, fitter: Fitter::default(), sample }
+        Trainer { plan, spec, data, coder, place, teacher, state, fitter: Fitter::default() }
     }
 
     /// Training images that are used.
     fn images(&self) -> usize {
-        self.sample.len()
+        self.data.len()
     }
 
     /// Optimizer steps in an epoch; the last, incomplete batch is left out.
@@ -233,7 +230,7 @@ impl<'a> Trainer<'a> {
         let batch = self.spec.batch_size as usize;
         let start = (step % self.steps_per_epoch()) as usize * batch;
         let indices: Vec<usize> =
-            (start..(start + batch).min(self.images())).map(|i| self.sample.index(order.index(i))).collect();
+            (start..(start + batch).min(self.images())).map(|i| order.index(i)).collect();
         let augment = self.spec.augment.then_some(Augment { seed: self.spec.seed, epoch });
         let (codes, labels) = self.coder.batch(self.data, &indices, augment, self.place);
 
@@ -324,8 +321,7 @@ impl<'a> Trainer<'a> {
         let augment = self.spec.augment.then_some(Augment { seed: self.spec.seed, epoch: u64::MAX });
         let size = self.spec.batch_size as usize;
         for batch in 0..SETTLING.min(self.images() / size) {
-            let indices: Vec<usize> =
-                (batch * size..(batch + 1) * size).map(|i| self.sample.index(order.index(i))).collect();
+            let indices: Vec<usize> = (batch * size..(batch + 1) * size).map(|i| order.index(i)).collect();
             let (codes, _) = self.coder.batch(self.data, &indices, augment, self.place);
             let _ =
                 forward(self.plan, state, leaves, &codes, Pass::Train { momentum: 1.0 / (batch + 1) as f64 });
@@ -336,27 +332,21 @@ impl<'a> Trainer<'a> {
         Upload { place: self.place, collect, shift_only: self.spec.requant == Requant::Shift }
     }
 
-    /// Top-1 accuracy of the fake-quantized network on `limit` images spread over `data`, with running statistics.
+    /// Top-1 accuracy of the fake-quantized network on `data`, with running statistics.
     ///
     /// # Errors
     /// [`WorkerError::Stopped`] if the observer says so.
-    pub fn accuracy(
-        &mut self,
-        data: &Dataset,
-        limit: Option<u32>,
-        observer: &mut dyn Observer,
-    ) -> Result<f64, WorkerError> {
+    pub fn accuracy(&mut self, data: &Dataset, observer: &mut dyn Observer) -> Result<f64, WorkerError> {
         let (exported, weights) = self.exported()?;
         let leaves = Leaves::new(self.plan, &exported, &weights, self.upload(Collect::Nothing));
         let _guard = tch::no_grad_guard();
         if self.spec.ema.is_some() {
             self.settle(&exported, &leaves);
         }
-        let sample = Sample::new(data.len(), limit);
-        let (count, batch) = (sample.len(), batch::images(self.plan));
+        let (count, batch) = (data.len(), batch::images(self.plan));
         let mut hits = 0;
         for start in (0..count).step_by(batch) {
-            let indices: Vec<usize> = (start..(start + batch).min(count)).map(|i| sample.index(i)).collect();
+            let indices: Vec<usize> = (start..(start + batch).min(count)).collect();
             let (codes, labels) = self.coder.batch(data, &indices, None, self.place);
             let logits = forward(self.plan, &exported, &leaves, &codes, Pass::Evaluate);
             hits += correct(&logits, &labels);

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dyadic_graph::network::Network;
-use dyadic_plan::Options;
 use dyadic_plan::codebook::Choice;
+use dyadic_plan::{Rules, Settings};
 use dyadic_store::spec::{ActivationBits, JobSpec, Method, Precision};
 use dyadic_worker::closeness::signal_to_noise_db;
 use dyadic_worker::data::{self, Dataset};
@@ -43,9 +43,10 @@ impl Observer for Silent {
 const IMAGES: usize = 64;
 
 /// 8 bits everywhere.
-fn eight() -> Options {
-    let method = Choice::linear8();
-    Options { method, last_method: method, strict: false, conv3x3_bits: 8, other_bits: 8 }
+fn eight() -> Rules {
+    let weights = Choice::linear8();
+    let settings = Settings { weights, strict: false, conv3x3_bits: 8, other_bits: 8 };
+    Rules::of(&settings).expect("sound settings")
 }
 
 fn spec(channels: usize) -> JobSpec {
@@ -72,7 +73,7 @@ fn decibels(network: &Network, images: &Dataset) -> [f64; 3] {
         resume: None,
     };
     let name = &network.name;
-    let setup = Setup::with_options(&request, &eight()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let setup = Setup::with_rules(&request, &eight()).unwrap_or_else(|e| panic!("{name}: {e}"));
     let calibrated = Calibrated::new(&setup, &mut Silent).expect("calibrated");
     let trained = Trained::new(&calibrated, &setup, &mut Silent).expect("nothing to train");
     let folded = Folded::new(&trained, &setup, &mut Silent).unwrap_or_else(|e| panic!("{name}: {e}"));

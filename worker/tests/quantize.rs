@@ -399,8 +399,8 @@ fn a_limit_takes_images_of_every_class_from_a_sorted_set() {
 fn a_caught_panic_leaves_the_next_training_its_gradients() {
     let network = import("lenet_relu_dynamo20");
     let shape = shape_of(&network);
-    let options = dyadic_worker::quantize::options(&spec(Method::Aptq, 2, shape[2])).expect("sound");
-    let plan = dyadic_plan::lower(&network, &options).expect("supported");
+    let rules = dyadic_worker::quantize::rules(&spec(Method::Aptq, 2, shape[2])).expect("sound");
+    let plan = dyadic_plan::lower(&network, &rules).expect("supported");
     let place = dyadic_worker::net::Place { device: tch::Device::Cpu, kind: tch::Kind::Float };
     let net = dyadic_worker::net::FloatNet::new(&plan, place);
     let wrong = tch::Tensor::zeros([1, 7, 3, 3], (tch::Kind::Float, tch::Device::Cpu));

@@ -9,7 +9,7 @@ use crate::calibrate::Calibration;
 use crate::checkpoint::Checkpoint;
 use crate::error::WorkerError;
 use crate::net::{FloatNet, Place, correct};
-use crate::observer::{Observer, Phase};
+use crate::observer::{Control, Observer, Phase};
 use crate::state::State;
 
 /// Calibration sees this many training images.
@@ -54,17 +54,29 @@ impl Calibrated {
             observer.metric("float/accuracy", 0, float_accuracy);
             observer.log(&format!("float network: {:.2} %", 100.0 * float_accuracy));
         }
-        Ok(Calibrated { key, state: calibrate(setup, observer)?, float_accuracy })
+        let calibrated = Calibrated { key, state: calibrate(setup, observer)?, float_accuracy };
+        // Calibration may have taken as long as many steps.
+        if observer.wants_checkpoint(0)
+            && observer.checkpoint(calibrated.checkpoint(&calibrated.state, setup)?, 0) == Control::Stop
+        {
+            return Err(WorkerError::Stopped);
+        }
+        Ok(calibrated)
+    }
+
+    /// A checkpoint of a state that was trained from this.
+    pub(super) fn checkpoint(&self, state: &State, setup: &Setup) -> Result<Vec<u8>, WorkerError> {
+        let float_accuracy = Some(self.float_accuracy);
+        Checkpoint { origin: setup.origin.clone(), state: state.clone(), float_accuracy }.to_bytes()
     }
 }
 
 fn measure_float(setup: &Setup, observer: &mut dyn Observer) -> Result<f64, WorkerError> {
     let place = Place { kind: Kind::Float, ..setup.place };
     let net = FloatNet::new(&setup.plan, place);
-    let sample = setup.evaluation();
-    let (count, batch, mut hits) = (sample.len(), batch::images(&setup.plan), 0);
+    let (count, batch, mut hits) = (setup.request.test.len(), batch::images(&setup.plan), 0);
     for start in (0..count).step_by(batch) {
-        let indices: Vec<usize> = (start..(start + batch).min(count)).map(|i| sample.index(i)).collect();
+        let indices: Vec<usize> = (start..(start + batch).min(count)).collect();
         let (images, labels) = setup.coder.real_batch(setup.request.test, &indices, place);
         hits += correct(&net.logits(&setup.plan, &images), &labels);
         report(observer, Phase::Calibrate, start + indices.len(), count)?;

@@ -26,7 +26,6 @@ impl Proven {
             plan: &setup.plan,
             model: &from.model,
             data: setup.request.test,
-            sample: &setup.evaluation(),
             coder: &setup.coder,
         };
         let exactness = evaluate(&evaluation, observer)?;

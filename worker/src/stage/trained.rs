@@ -5,7 +5,6 @@ use std::time::Instant;
 use dyadic_store::blob::Digest;
 
 use super::{Calibrated, Setup, key};
-use crate::checkpoint::Checkpoint;
 use crate::error::WorkerError;
 use crate::observer::Observer;
 use crate::state::State;
@@ -35,15 +34,12 @@ impl Trained {
         let float_accuracy = from.float_accuracy;
         let mut trainer =
             Trainer::new(&setup.plan, spec, request.train, &setup.coder, place, from.state.clone());
-        let snapshot = |state: &State| {
-            let (origin, state) = (setup.origin.clone(), state.clone());
-            Checkpoint { origin, state, float_accuracy: Some(float_accuracy) }.to_bytes()
-        };
+        let snapshot = |state: &State| from.checkpoint(state, setup);
         let started = Instant::now();
         let mut other_work = 0.0;
         trainer.run(observer, &snapshot, &mut |trainer, observer, epoch| {
             let began = Instant::now();
-            let accuracy = trainer.accuracy(request.test, spec.eval_limit, observer)?;
+            let accuracy = trainer.accuracy(request.test, observer)?;
             observer.metric("epoch/accuracy", epoch as i64 + 1, accuracy);
             observer.log(&format!(
                 "epoch {} of {}: {:.2} % (training graph)",

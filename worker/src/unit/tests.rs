@@ -17,7 +17,7 @@ use crate::recalibrate;
 use crate::simulate::Simulation;
 use crate::state::{Fit, State};
 use dyadic_plan::codebook::{Choice, Family, Fitter};
-use dyadic_plan::{Options, Plan, UnitOp, lower};
+use dyadic_plan::{Plan, Rules, Settings, UnitOp, lower};
 
 #[path = "../../tests/support/networks.rs"]
 #[allow(dead_code, unreachable_pub)]
@@ -48,8 +48,9 @@ struct Built {
 }
 
 fn build(network: &Network, method: Choice) -> Built {
-    let options = Options { method, last_method: method, strict: false, conv3x3_bits: 6, other_bits: 8 };
-    let plan = lower(network, &options).expect("it can be lowered");
+    let settings = Settings { weights: method, strict: false, conv3x3_bits: 6, other_bits: 8 };
+    let rules = Rules::of(&settings).expect("sound settings");
+    let plan = lower(network, &rules).unwrap_or_else(|e| panic!("{}: {e:?}", network.name));
     let [c, h, w] = plan.tensors[0].shape;
     let images = networks::images(16, [h, w, c], 3);
     let normalization = dyadic_engine::model::Normalization { mean: vec![0.5; c], std: vec![0.25; c] };

@@ -2,20 +2,25 @@
 //!
 //! PyTorch's exporters fold batch normalization into the convolutions. Training needs it back, so every weighted layer
 //! without one gets a normalization whose parameters are the statistics of its own sums over the calibration images:
-//! γ = √(variance + ε), β = mean, which leaves the network as it was.
+//! γ = √(variance + ε), β = mean, which leaves the network as it was. A normalization that the file has is kept as a
+//! function: its statistics become the measured ones, and γ and β are rewritten so that nothing changes,
+//! γ′ = γ·√(v + ε)/√(v₀ + ε₀), β′ = β + γ·(m − m₀)/√(v₀ + ε₀), with the file's m₀, v₀, ε₀.
 
-use tch::{Kind, Tensor, no_grad};
+use tch::{Kind, Tensor};
 
 use crate::error::WorkerError;
-use crate::net::{FloatNet, Place};
+use crate::net::{FloatNet, Place, Watch};
 use crate::state::{LayerState, Param, State, StepState};
+use crate::unit::conv;
 use dyadic_plan::codebook::Filter;
-use dyadic_plan::{Coding, Plan};
+use dyadic_plan::{Coding, Plan, UnitOp};
 
-/// ε of inserted normalizations, PyTorch's default.
+/// ε of every normalization in training, in squared real units; PyTorch's default.
 const EPSILON: f32 = 1e-5;
 /// How many exponents below the one that covers the largest value are tried for a step.
-const EXPONENTS: i32 = 5;
+const EXPONENTS: usize = 5;
+/// So many images are enough to choose among powers of two.
+const STEP_IMAGES: f64 = 512.0;
 
 /// Sums over calibration images.
 pub struct Calibration<'a> {
@@ -23,12 +28,21 @@ pub struct Calibration<'a> {
     net: FloatNet,
     place: Place,
     images: f64,
-    /// Per weighted layer: Σ and Σ² of the sums per filter, and positions counted.
-    moments: Vec<Option<(Tensor, Tensor, f64)>>,
-    /// Per step: squared error of each candidate exponent, from `top` down.
+    moments: Vec<Option<Moments>>,
+    /// Per step, over all tensors that share it.
     steps: Vec<Option<StepErrors>>,
+    /// Tensors whose values something computes with; the others only pass theirs on, by maxima and concatenations.
+    read: Vec<bool>,
 }
 
+/// Of one weighted layer: Σ and Σ² of the sums per filter, and positions counted.
+struct Moments {
+    sum: Tensor,
+    squares: Tensor,
+    count: f64,
+}
+
+/// Squared error of each candidate exponent, from the highest down.
 struct StepErrors {
     top: i32,
     errors: Vec<f64>,
@@ -37,6 +51,12 @@ struct StepErrors {
 impl<'a> Calibration<'a> {
     /// Nothing seen yet.
     pub fn new(plan: &'a Plan, place: Place) -> Self {
+        let mut read: Vec<bool> = (0..plan.tensors.len()).map(|t| t == plan.output).collect();
+        for unit in &plan.units {
+            if !matches!(unit.op, UnitOp::MaxPool(_) | UnitOp::Concat) {
+                unit.inputs.iter().for_each(|&i| read[i] = true);
+            }
+        }
         Calibration {
             plan,
             net: FloatNet::new(plan, place),
@@ -44,33 +64,21 @@ impl<'a> Calibration<'a> {
             images: 0.0,
             moments: plan.weights.iter().map(|_| None).collect(),
             steps: (0..plan.steps).map(|_| None).collect(),
+            read,
         }
     }
 
     /// Takes in a batch of real-valued images (N, C, H, W).
     pub fn add(&mut self, x: &Tensor) {
         let _guard = tch::no_grad_guard();
-        let pass =
-            self.net.forward(self.plan, &x.to_device(self.place.device).to_kind(self.place.kind), true);
-        for (moment, z) in self.moments.iter_mut().zip(&pass.sums) {
-            let dims = [0i64, 2, 3].as_slice();
-            let sum = z.sum_dim_intlist(dims, false, Kind::Double);
-            let squares = z.to_kind(Kind::Float).square().sum_dim_intlist(dims, false, Kind::Double);
-            let count = (z.numel() as i64 / z.size()[1]) as f64;
-            *moment = Some(match moment.take() {
-                None => (sum, squares, count),
-                Some((s, q, n)) => (s + sum, q + squares, n + count),
-            });
+        let x = x.to_device(self.place.device).to_kind(self.place.kind);
+        let Calibration { plan, net, steps, moments, read, .. } = self;
+        if self.images == 0.0 {
+            // The highest exponent of each step, over all its tensors, before any error is counted.
+            let _ = net.forward(plan, &x, &mut Tops { plan, read, steps });
         }
-        // The first images are enough to choose among powers of two.
-        if self.images < 512.0 {
-            for (tensor, value) in self.plan.tensors.iter().zip(&pass.values) {
-                if let (Coding::Codes { step, .. }, Some(value)) = (tensor.coding, value) {
-                    let (lo, hi) = tensor.coding.range();
-                    add_step_errors(&mut self.steps[step], value, f64::from(lo), f64::from(hi));
-                }
-            }
-        }
+        let errors = self.images < STEP_IMAGES;
+        let _ = net.forward(plan, &x, &mut Counter { plan, read, moments, steps: errors.then_some(steps) });
         self.images += x.size()[0] as f64;
     }
 
@@ -79,16 +87,12 @@ impl<'a> Calibration<'a> {
     /// # Errors
     /// [`WorkerError::Invalid`] if no image was seen or a sum is not finite.
     pub fn finish(self, input_step: f32, averaged: bool) -> Result<State, WorkerError> {
-        let steps = self.steps.iter().map(|s| best_step(s.as_ref())).collect::<Vec<_>>();
-        let steps = steps.into_iter().map(|exponent| StepState {
-            exponent,
-            latent: exponent as f32,
-            first: 0.0,
-            second: 0.0,
-        });
+        let steps = self.steps.iter().map(|s| s.as_ref().map_or(0, StepErrors::best));
+        let steps =
+            steps.map(|exponent| StepState { exponent, latent: exponent as f32, first: 0.0, second: 0.0 });
         let mut state = State { layers: Vec::new(), steps: steps.collect(), input_step, step: 0 };
         for (index, weights) in self.plan.weights.iter().enumerate() {
-            let Some((sum, squares, count)) = &self.moments[index] else {
+            let Some(Moments { sum, squares, count }) = &self.moments[index] else {
                 return Err(WorkerError::Invalid("calibration needs at least one image".into()));
             };
             let mean = to_vec(&(sum / *count))?;
@@ -103,7 +107,8 @@ impl<'a> Calibration<'a> {
                     weights.name
                 )));
             }
-            state.layers.push(self.layer(index, &mean, &variance, averaged, input_step, &state.steps));
+            let layer = self.layer(index, &mean, &variance, averaged, &state)?;
+            state.layers.push(layer);
         }
         Ok(state)
     }
@@ -114,70 +119,131 @@ impl<'a> Calibration<'a> {
         mean: &[f64],
         variance: &[f64],
         averaged: bool,
-        input_step: f32,
-        steps: &[StepState],
-    ) -> LayerState {
+        state: &State,
+    ) -> Result<LayerState, WorkerError> {
         let weights = &self.plan.weights[index];
-        let filters = weights.shape[0];
-        let units = units_of_input(self.plan, index, input_step, steps);
+        let units = conv::input_step(self.plan, state, index);
         // Running statistics are those of Σ weight·code, without the bias.
         let running_mean =
             mean.iter().zip(&weights.bias).map(|(m, b)| ((m - f64::from(*b)) / units) as f32).collect();
         let running_variance = variance.iter().map(|v| (v / (units * units)) as f32).collect();
-        let (gamma, beta, epsilon) = if self.plan.is_logits(index) {
-            (Vec::new(), weights.bias.clone(), EPSILON)
+        let spread = |v: &f64| (v + f64::from(EPSILON)).sqrt();
+        let (gamma, beta): (Vec<f32>, Vec<f32>) = if self.plan.is_logits(index) {
+            (Vec::new(), weights.bias.clone())
         } else if let Some(norm) = &weights.norm {
-            (norm.scale.clone(), norm.shift.clone(), norm.epsilon)
+            let affine = |(c, (m, v)): (usize, (&f64, &f64))| {
+                let (factor, offset) = norm.affine(c);
+                ((factor * spread(v)) as f32, (offset + factor * m) as f32)
+            };
+            mean.iter().zip(variance).enumerate().map(affine).unzip()
         } else {
-            let gamma = variance.iter().map(|v| ((v + f64::from(EPSILON)).sqrt()) as f32).collect();
-            (gamma, mean.iter().map(|m| *m as f32).collect(), EPSILON)
+            (variance.iter().map(|v| spread(v) as f32).collect(), mean.iter().map(|m| *m as f32).collect())
         };
-        LayerState {
+        if gamma.iter().chain(&beta).any(|v| !v.is_finite()) {
+            return Err(WorkerError::Invalid(format!(
+                "the normalization of layer '{}' divides by zero: a variance and ε are both 0",
+                weights.name
+            )));
+        }
+        Ok(LayerState {
             weight: Param::new(weights.latents(), averaged),
             gamma: Param::new(gamma, averaged),
             beta: Param::new(beta, averaged),
             mean: running_mean,
             variance: running_variance,
-            epsilon,
-            filters: vec![Filter::default(); filters],
-        }
+            epsilon: EPSILON,
+            filters: vec![Filter::default(); weights.shape[0]],
+        })
     }
 }
 
-/// Step of the tensor that a weighted layer reads.
-fn units_of_input(plan: &Plan, weights: usize, input_step: f32, steps: &[StepState]) -> f64 {
-    let unit = plan
-        .units
-        .iter()
-        .find(|u| matches!(u.op, dyadic_plan::UnitOp::Conv { weights: w, .. } if w == weights))
-        .map(|u| plan.tensors[u.inputs[0]].coding);
-    match unit {
-        Some(Coding::Codes { step, .. }) => f64::from(steps[step].exponent).exp2(),
-        _ => f64::from(input_step),
+/// Step, lowest and highest code of a tensor whose step is to be found.
+fn coded(plan: &Plan, read: &[bool], tensor: usize) -> Option<(usize, f64, f64)> {
+    let coding = plan.tensors[tensor].coding;
+    let (lo, hi) = coding.range();
+    match coding {
+        Coding::Codes { step, .. } if read[tensor] => Some((step, f64::from(lo), f64::from(hi))),
+        _ => None,
+    }
+}
+
+/// The exponent under which `value`'s largest magnitude is the highest code.
+fn covering(value: &Tensor, hi: f64) -> Option<i32> {
+    let largest = f64::try_from(value.abs().max()).unwrap_or(0.0);
+    (largest > 0.0 && largest.is_finite()).then(|| (largest / hi).log2().ceil() as i32)
+}
+
+/// Finds where each step's candidates begin.
+struct Tops<'a> {
+    plan: &'a Plan,
+    read: &'a [bool],
+    steps: &'a mut [Option<StepErrors>],
+}
+
+impl Watch for Tops<'_> {
+    fn sums(&mut self, _: usize, _: &Tensor) {}
+
+    fn value(&mut self, tensor: usize, value: &Tensor) {
+        let Some((step, _, hi)) = coded(self.plan, self.read, tensor) else { return };
+        let Some(top) = covering(value, hi) else { return };
+        let found = self.steps[step].get_or_insert_with(|| StepErrors { top, errors: vec![0.0; EXPONENTS] });
+        found.top = found.top.max(top);
+    }
+}
+
+/// Counts errors and moments.
+struct Counter<'a> {
+    plan: &'a Plan,
+    read: &'a [bool],
+    moments: &'a mut [Option<Moments>],
+    steps: Option<&'a mut Vec<Option<StepErrors>>>,
+}
+
+impl Watch for Counter<'_> {
+    fn sums(&mut self, weights: usize, z: &Tensor) {
+        let dims = [0i64, 2, 3].as_slice();
+        let sum = z.sum_dim_intlist(dims, false, Kind::Double);
+        let squares = z.to_kind(Kind::Float).square().sum_dim_intlist(dims, false, Kind::Double);
+        let count = (z.numel() as i64 / z.size()[1]) as f64;
+        self.moments[weights] = Some(match self.moments[weights].take() {
+            None => Moments { sum, squares, count },
+            Some(m) => Moments { sum: m.sum + sum, squares: m.squares + squares, count: m.count + count },
+        });
+    }
+
+    fn value(&mut self, tensor: usize, value: &Tensor) {
+        let Some(steps) = &mut self.steps else { return };
+        let Some((step, lo, hi)) = coded(self.plan, self.read, tensor) else { return };
+        let Some(top) = covering(value, hi) else { return };
+        steps[step]
+            .get_or_insert_with(|| StepErrors { top, errors: vec![0.0; EXPONENTS] })
+            .add(value, lo, hi, top);
+    }
+}
+
+impl StepErrors {
+    /// Adds each candidate's squared rounding error on `value`, whose own covering exponent is `top`.
+    fn add(&mut self, value: &Tensor, lo: f64, hi: f64, top: i32) {
+        while self.top < top {
+            // What was seen before was not clipped there: a step twice as wide has four times the error.
+            self.errors.insert(0, 4.0 * self.errors[0]);
+            self.top += 1;
+        }
+        let value = value.to_kind(Kind::Float);
+        for (below, error) in self.errors.iter_mut().enumerate() {
+            let step = f64::from(self.top - below as i32).exp2();
+            let rounded = (&value / step).round().clamp(lo, hi) * step;
+            let squared = (rounded - &value).square().sum(Kind::Double);
+            *error += f64::try_from(squared).unwrap_or(f64::INFINITY);
+        }
+    }
+
+    fn best(&self) -> i32 {
+        let best = self.errors.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i);
+        (self.top - best as i32).clamp(-24, 24)
     }
 }
 
 fn to_vec(t: &Tensor) -> Result<Vec<f64>, WorkerError> {
     Ok(Vec::<f64>::try_from(t.to_kind(Kind::Double).to_device(tch::Device::Cpu).contiguous())?)
-}
-
-/// Adds each candidate exponent's squared rounding error on `value`.
-fn add_step_errors(slot: &mut Option<StepErrors>, value: &Tensor, lo: f64, hi: f64) {
-    let value = value.to_kind(Kind::Float);
-    let largest = f64::try_from(value.abs().max()).unwrap_or(0.0);
-    let entry = slot.get_or_insert_with(|| StepErrors {
-        top: if largest > 0.0 { (largest / hi).log2().ceil() as i32 } else { 0 },
-        errors: vec![0.0; EXPONENTS as usize],
-    });
-    for (below, error) in entry.errors.iter_mut().enumerate() {
-        let step = f64::from(entry.top - below as i32).exp2();
-        let rounded = no_grad(|| (&value / step).round().clamp(lo, hi) * step);
-        *error += f64::try_from((rounded - &value).square().mean(Kind::Double)).unwrap_or(f64::INFINITY);
-    }
-}
-
-fn best_step(errors: Option<&StepErrors>) -> i32 {
-    let Some(errors) = errors else { return 0 };
-    let best = errors.errors.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i);
-    (errors.top - best as i32).clamp(-24, 24)
 }

@@ -1,5 +1,7 @@
 //! `dyadic-worker quantize`: the offline form of a job.
 
+mod array;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,9 +27,10 @@ pub struct Quantize {
     /// Dataset: CIFAR binary folder, CIFAR PNG strips, IDX files, or an archive of them.
     #[arg(long, conflicts_with = "calibration")]
     dataset: Option<PathBuf>,
-    /// Instead of a dataset: random images. Good for speed figures, meaningless for accuracy.
-    #[arg(long, value_enum)]
-    calibration: Option<Calibration>,
+    /// Instead of a dataset, images without labels: an .npy file of uint8 (N, H, W, C), or `random` for random ones, which are
+    /// good for speed figures only. No accuracy is told, but how close the outputs are to the float network's.
+    #[arg(long, value_name = "FILE.npy|random")]
+    calibration: Option<PathBuf>,
     /// Ternary (aptq) or any width (apq) [default: that of the codebook, or aptq].
     #[arg(long, value_enum)]
     method: Option<Method>,
@@ -88,11 +91,6 @@ pub struct Quantize {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Calibration {
-    Random,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
 enum Method {
     Aptq,
     Apq,
@@ -140,6 +138,11 @@ impl Quantize {
         .with_context(|| format!("{} cannot be imported", self.model.display()))?;
         let (train, test) = self.datasets(&network)?;
         let spec = self.job_spec(train.channels)?;
+        if self.calibration.is_some() && spec.epochs > 0 && spec.loss != spec::Loss::Distill {
+            bail!(
+                "images without labels train with the loss 'distill' alone (--spec), or not at all (--epochs 0)"
+            );
+        }
         let checkpoint = match &self.checkpoint {
             Some(path) if path.exists() => Some(fs::read(path).with_context(|| path.display().to_string())?),
             _ => None,
@@ -149,6 +152,7 @@ impl Quantize {
             model_sha256: bundle_sha256(&model, side()),
             train: &train,
             test: &test,
+            labelled: self.calibration.is_none(),
             dataset_sha256: train.sha256(&test),
             spec: &spec,
             resume: checkpoint.as_deref(),
@@ -169,8 +173,12 @@ impl Quantize {
         if let Some(path) = &self.dataset {
             return Ok((data::load(path, Split::Train)?, data::load(path, Split::Test)?));
         }
-        if self.calibration.is_none() {
-            bail!("give --dataset PATH, or --calibration random for a model without accuracy");
+        let Some(calibration) = &self.calibration else {
+            bail!("give --dataset PATH, or --calibration FILE.npy or random for a model without accuracy");
+        };
+        if calibration.as_os_str() != "random" {
+            let images = array::read(calibration)?;
+            return Ok((images.clone(), images));
         }
         let shape = &network.values[network.input.0].shape;
         let &[channels, height, width] = shape.as_slice() else {
@@ -235,8 +243,14 @@ impl Quantize {
             Some(Precision::F32) => spec::Precision::F32,
             Some(Precision::Bf16) => spec::Precision::Bf16,
         };
-        let random = self.calibration.is_some();
-        spec.epochs = self.epochs.unwrap_or(if random { 0 } else { spec.epochs });
+        let unlabelled = self.calibration.is_some();
+        let random = self.calibration.as_ref().is_some_and(|c| c.as_os_str() == "random");
+        if unlabelled && !random && self.spec.is_none() && (self.mean.is_none() || self.std.is_none()) {
+            bail!(
+                "--calibration with a file needs --mean and --std, the normalization that the network was trained with"
+            );
+        }
+        spec.epochs = self.epochs.unwrap_or(if unlabelled { 0 } else { spec.epochs });
         spec.learning_rate = self.learning_rate.unwrap_or(spec.learning_rate);
         spec.batch_size = self.batch_size.unwrap_or(spec.batch_size);
         spec.seed = self.seed.unwrap_or(spec.seed);
@@ -303,12 +317,14 @@ fn print_report(report: &Report, out: &Path) {
         );
     }
     println!();
-    println!("float accuracy    {:.2} %", 100.0 * report.float_accuracy);
-    println!(
-        "engine accuracy   {:.2} %  ({} images, logits identical to the training graph's)",
-        100.0 * report.accuracy,
-        report.images
-    );
+    if let (Some(float), Some(engine)) = (report.float_accuracy, report.accuracy) {
+        println!("float accuracy    {:.2} %", 100.0 * float);
+        println!("engine accuracy   {:.2} %", 100.0 * engine);
+    }
+    if let Some(db) = report.closeness_db {
+        println!("closeness         {db:.2} dB  (engine to float network, signal-to-noise)");
+    }
+    println!("images            {}  (logits identical to the training graph's on each)", report.images);
     println!("artifact          {} ({} bytes)", out.display(), report.artifact_bytes);
     if report.images_per_second > 0.0 {
         println!("training          {:.0} images/s", report.images_per_second);

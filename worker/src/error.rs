@@ -18,13 +18,11 @@ pub enum WorkerError {
     /// Dataset and network do not fit together, or a setting is out of range.
     #[error("{0}")]
     Invalid(String),
-    /// The loss became NaN or infinite.
-    #[error(
-        "training diverged: the loss is {loss} at step {step}; try a lower learning rate than {learning_rate}"
-    )]
+    /// The loss or a parameter became NaN or infinite, or grew without bound.
+    #[error("training diverged: {what} at step {step}; try a lower learning rate than {learning_rate}")]
     Diverged {
-        /// The loss as it was seen.
-        loss: f64,
+        /// What was seen.
+        what: String,
         /// Optimizer step.
         step: u64,
         /// The configured peak rate.

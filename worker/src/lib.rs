@@ -2,13 +2,16 @@
 //! libtorch, and exports the integer network that the engine serves.
 //!
 //! The way through the modules: `dyadic_plan` has lowered the float network to quantized units and fits each filter's
-//! levels; [`net`] runs the units in libtorch with fake quantization; [`train`] fine-tunes; [`requantize`],
+//! levels; `unit` holds all that each operation is; [`net`] runs the units in libtorch with fake quantization; [`train`] fine-tunes; [`requantize`],
 //! [`export`] and [`recalibrate`] turn the result into integers; [`simulate`] runs those integers in libtorch, exactly; [`evaluate`]
-//! compares that with the engine, image by image. [`job`] does all this for the queue.
+//! compares that with the engine, image by image. [`stage`] strings these together and [`quantize`] walks the stages. [`job`] does all this for the queue.
 
+pub mod arithmetic;
+pub mod batch;
 pub mod calibrate;
 pub mod checkpoint;
 pub mod cli;
+pub mod closeness;
 pub mod error;
 pub mod evaluate;
 pub mod export;
@@ -21,7 +24,9 @@ pub mod recalibrate;
 pub mod report;
 pub mod requantize;
 pub mod simulate;
+pub mod stage;
 pub mod state;
 pub mod train;
+mod unit;
 
 pub use dyadic_data as data;

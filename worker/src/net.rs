@@ -2,16 +2,16 @@
 //!
 //! In the trained network activations flow as integer codes held in floats, in units of their tensor's step; a
 //! normalization's γ and β are divided by the output's step, so that quantizing is one rounding and one clamp, done in
-//! place behind the gradient's back. The straight-through estimator's mask is the ReLU's; above the highest code the
-//! gradient passes, except on the steps that learn the step sizes, which run the full LSQ form. (libtorch's masked
-//! clamp costs twenty times a threshold on a CPU.)
+//! place behind the gradient's back. The straight-through estimator passes the gradient between the lowest and the highest
+//! code; the steps that learn the step sizes run the full LSQ form.
 //! Tensors are channels-last, the layout in which libtorch's CPU convolutions are fastest.
 
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Device, Kind, Tensor};
 
 use crate::state::State;
-use dyadic_graph::network::Window;
-use dyadic_plan::{Act, Coding, Plan, TensorPlan, Unary, Unit, UnitOp};
+use crate::unit::conv::{self, output_step};
+use crate::unit::{self, Fake, Float};
+use dyadic_plan::{Coding, Plan, Unit};
 
 /// Where and in which precision the training graph runs.
 #[derive(Debug, Clone, Copy)]
@@ -38,16 +38,39 @@ pub struct Leaves {
     pub variance: Vec<Tensor>,
 }
 
+/// What makes a slope the power of two that the export will take for it; 1 for 0.
+fn to_shift(slope: f64) -> f32 {
+    let size = slope.abs();
+    if size > 0.0 && size.is_finite() { (size.log2().round().exp2() / size) as f32 } else { 1.0 }
+}
+
+/// How a state becomes leaves.
+#[derive(Debug, Clone, Copy)]
+pub struct Upload {
+    /// Where to.
+    pub place: Place,
+    /// What for.
+    pub collect: Collect,
+    /// Whether the requantization will have powers of two for slopes: the normalizations have them then, too.
+    pub shift_only: bool,
+}
+
+/// Which leaves collect gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collect {
+    /// None.
+    Nothing,
+    /// Weights and normalizations.
+    Parameters,
+    /// The activation steps, too.
+    WithSteps,
+}
+
 impl Leaves {
-    /// Uploads the state. With `training`, the leaves collect gradients; with `learn_steps`, the steps do too.
-    pub fn new(
-        plan: &Plan,
-        state: &State,
-        weights: &[Vec<f32>],
-        place: Place,
-        training: bool,
-        learn_steps: bool,
-    ) -> Self {
+    /// Uploads the state.
+    pub fn new(plan: &Plan, state: &State, weights: &[Vec<f32>], how: Upload) -> Self {
+        let Upload { place, collect, shift_only } = how;
+        let (training, learn_steps) = (collect != Collect::Nothing, collect == Collect::WithSteps);
         let upload = |v: &[f32]| Tensor::from_slice(v).to_device(place.device);
         let leaf = |t: Tensor| if training { t.set_requires_grad(true) } else { t };
         let mut leaves = Leaves {
@@ -62,7 +85,13 @@ impl Leaves {
             let shape = plan.weights[index].shape.map(|d| d as i64);
             let unit = output_step(plan, state, index);
             leaves.weight.push(leaf(upload(&weights[index]).view(shape).to_kind(place.kind)));
-            let gamma: Vec<f32> = layer.gamma.value.iter().map(|g| g / unit).collect();
+            let mut gamma: Vec<f32> = layer.gamma.value.iter().map(|g| g / unit).collect();
+            if shift_only {
+                let epsilon = conv::epsilon(plan, state, index);
+                for (g, &v) in gamma.iter_mut().zip(&layer.variance) {
+                    *g *= to_shift(f64::from(*g) / (f64::from(v) + epsilon).sqrt());
+                }
+            }
             let beta: Vec<f32> = layer.beta.value.iter().map(|b| b / unit).collect();
             leaves.gamma.push((!gamma.is_empty()).then(|| leaf(upload(&gamma))));
             leaves.beta.push(leaf(upload(&beta)));
@@ -77,91 +106,28 @@ impl Leaves {
     }
 }
 
-/// The step of the tensor that a weighted layer writes; 1 for logits.
-pub fn output_step(plan: &Plan, state: &State, weights: usize) -> f32 {
-    plan.units
-        .iter()
-        .find(|u| matches!(u.op, UnitOp::Conv { weights: w, .. } if w == weights))
-        .map_or(1.0, |u| state.step_value(plan.tensors[u.output].coding))
+/// Sees the float network's values while they are there.
+pub trait Watch {
+    /// The sums of a weighted layer, bias included, before its normalization.
+    fn sums(&mut self, weights: usize, sums: &Tensor);
+    /// The values of a tensor.
+    fn value(&mut self, tensor: usize, value: &Tensor);
 }
 
-fn pair(v: [usize; 2]) -> [i64; 2] {
-    v.map(|x| x as i64)
-}
+/// Looks at nothing.
+struct Blind;
 
-/// Convolution of `x` without bias; uneven padding is made explicit.
-pub fn convolve(x: &Tensor, weight: &Tensor, window: &Window, groups: usize) -> Tensor {
-    let [top, left, bottom, right] = window.padding.map(|p| p as i64);
-    let (x, padding) = if top == bottom && left == right {
-        (x.shallow_clone(), [top, left])
-    } else {
-        (x.zero_pad2d(left, right, top, bottom), [0, 0])
-    };
-    x.conv2d(weight, None::<Tensor>, pair(window.stride), padding, pair(window.dilation), groups as i64)
-}
-
-/// Maximum over windows; what lies outside does not take part.
-pub fn max_pool(x: &Tensor, window: &Window) -> Tensor {
-    let [top, left, bottom, right] = window.padding.map(|p| p as i64);
-    let symmetric = top == bottom
-        && left == right
-        && 2 * top <= window.kernel[0] as i64
-        && 2 * left <= window.kernel[1] as i64;
-    let (x, padding) = if symmetric {
-        (x.shallow_clone(), [top, left])
-    } else {
-        (pad_with_lowest(x, [left, right, top, bottom]), [0, 0])
-    };
-    x.max_pool2d(pair(window.kernel), pair(window.stride), padding, pair(window.dilation), false)
-}
-
-/// Pads with the lowest f32.
-fn pad_with_lowest(x: &Tensor, sides: [i64; 4]) -> Tensor {
-    let inside = x.ones_like().constant_pad_nd(sides);
-    x.constant_pad_nd(sides).masked_fill(&inside.eq(0.0), f64::from(f32::MIN))
-}
-
-/// Sum over windows divided by the window's size; padding counts as zero.
-fn avg_pool(x: &Tensor, tensor: &TensorPlan, window: &Window) -> Tensor {
-    if window.kernel == [tensor.shape[1], tensor.shape[2]] && window.padding == [0; 4] {
-        return x.mean_dim([2i64, 3].as_slice(), true, x.kind());
-    }
-    let [top, left, bottom, right] = window.padding.map(|p| p as i64);
-    let x = if window.padding == [0; 4] { x.shallow_clone() } else { x.zero_pad2d(left, right, top, bottom) };
-    x.avg_pool2d(pair(window.kernel), pair(window.stride), [0, 0], false, true, None)
-}
-
-fn unary(x: &Tensor, f: Unary) -> Tensor {
-    match f {
-        Unary::Relu => x.relu(),
-        Unary::Clip(hi) => x.clamp(0.0, f64::from(hi)),
-        Unary::LeakyRelu(slope) => x.maximum(&(x * f64::from(slope))),
-        Unary::Sigmoid => x.sigmoid(),
-        Unary::Tanh => x.tanh(),
-    }
-}
-
-fn act(x: Tensor, act: Act) -> Tensor {
-    match act {
-        Act::None => x,
-        Act::Relu => x.relu(),
-        Act::Clip(hi) => x.clamp(0.0, f64::from(hi)),
-    }
-}
-
-/// What the float network computed.
-pub struct FloatPass {
-    /// One a tensor of the plan, real values.
-    pub values: Vec<Option<Tensor>>,
-    /// The sums of every weighted layer (bias included) before its normalization.
-    pub sums: Vec<Tensor>,
+impl Watch for Blind {
+    fn sums(&mut self, _: usize, _: &Tensor) {}
+    fn value(&mut self, _: usize, _: &Tensor) {}
 }
 
 /// Float weights of the plan on a device.
 pub struct FloatNet {
-    weight: Vec<Tensor>,
-    bias: Vec<Tensor>,
-    norm: Vec<Option<[Tensor; 5]>>,
+    pub(crate) weight: Vec<Tensor>,
+    pub(crate) bias: Vec<Tensor>,
+    /// γ, β, mean, variance, ε.
+    pub(crate) norm: Vec<Option<[Tensor; 5]>>,
 }
 
 impl FloatNet {
@@ -186,50 +152,32 @@ impl FloatNet {
         }
     }
 
-    /// Runs the float network on real-valued input (N, C, H, W). Frees what no later unit reads unless `keep`.
-    pub fn forward(&self, plan: &Plan, x: &Tensor, keep: bool) -> FloatPass {
+    /// Runs the float network on real-valued input (N, C, H, W) and returns its output. What no later unit reads is freed.
+    pub fn forward(&self, plan: &Plan, x: &Tensor, watch: &mut dyn Watch) -> Tensor {
         let mut values: Vec<Option<Tensor>> = vec_of_none(plan.tensors.len());
+        watch.value(0, x);
         values[0] = Some(x.shallow_clone());
-        let mut sums = Vec::new();
         let last_use = last_uses(plan);
         for (at, unit) in plan.units.iter().enumerate() {
-            let y = {
-                let input = |i: usize| values[unit.inputs[i]].as_ref().expect("units run in order");
-                match &unit.op {
-                    UnitOp::Conv { weights, window, groups, act: a, .. } => {
-                        let w = *weights;
-                        let z = convolve(input(0), &self.weight[w], window, *groups)
-                            + self.bias[w].view([1, -1, 1, 1]);
-                        if keep {
-                            sums.push(z.shallow_clone());
-                        }
-                        let z = match &self.norm[w] {
-                            Some([g, b, m, v, e]) => (z - m) * (g / (v + e).sqrt()) + b,
-                            None => z,
-                        };
-                        act(if unit.inputs.len() > 1 { z + input(1) } else { z }, *a)
-                    }
-                    UnitOp::Cast => input(0).shallow_clone(),
-                    UnitOp::Add(a) => act(input(0) + input(1), *a),
-                    UnitOp::MaxPool(window) => max_pool(input(0), window),
-                    UnitOp::AvgPool(window) => avg_pool(input(0), &plan.tensors[unit.inputs[0]], window),
-                    UnitOp::Unary(f) => unary(input(0), *f),
-                    UnitOp::Concat => Tensor::cat(&(0..unit.inputs.len()).map(&input).collect::<Vec<_>>(), 1),
-                }
-            };
+            let inputs = inputs(&values, unit);
+            let y = unit::of(&unit.op).float(&mut Float { net: self, inputs, watch: &mut *watch });
+            watch.value(unit.output, &y);
             values[unit.output] = Some(y);
-            if !keep {
-                release(&mut values, unit, at, &last_use, plan.output);
-            }
+            release(&mut values, unit, at, &last_use, plan.output);
         }
-        FloatPass { values, sums }
+        values[plan.output].take().expect("the last unit writes the output")
     }
 
-    /// Logits (N, classes) in f32.
+    /// Logits (N, classes) in f32, without gradients.
     pub fn logits(&self, plan: &Plan, x: &Tensor) -> Tensor {
-        let pass = self.forward(plan, x, false);
-        flat(pass.values[plan.output].as_ref().expect("the last unit writes the output"))
+        let _guard = tch::no_grad_guard();
+        flat(&self.forward(plan, x, &mut Blind))
     }
+}
+
+/// What a unit reads.
+fn inputs<'a>(values: &'a [Option<Tensor>], unit: &Unit) -> Vec<&'a Tensor> {
+    unit.inputs.iter().map(|&i| values[i].as_ref().expect("units run in order")).collect()
 }
 
 fn vec_of_none(n: usize) -> Vec<Option<Tensor>> {
@@ -268,10 +216,13 @@ fn flat(x: &Tensor) -> Tensor {
 }
 
 /// How a fake-quantized pass runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pass {
-    /// Batch statistics; running ones follow by a tenth.
-    Train,
+    /// Batch statistics; the running ones follow by this share.
+    Train {
+        /// Share of the new.
+        momentum: f64,
+    },
     /// Running statistics.
     Evaluate,
 }
@@ -281,41 +232,9 @@ pub fn forward(plan: &Plan, state: &State, leaves: &Leaves, codes: &Tensor, pass
     let mut values = vec_of_none(plan.tensors.len());
     values[0] = Some(codes.shallow_clone());
     let last_use = last_uses(plan);
-    let quantizer = |tensor: usize| Quantizer::new(plan, state, leaves, tensor);
     for (at, unit) in plan.units.iter().enumerate() {
-        let y = {
-            let input = |i: usize| values[unit.inputs[i]].as_ref().expect("units run in order");
-            let step = |t: usize| f64::from(state.step_value(plan.tensors[t].coding));
-            let ratio = |i: usize| step(unit.inputs[i]) / step(unit.output);
-            match &unit.op {
-                UnitOp::Conv { weights, window, groups, act, logits } => {
-                    let w = *weights;
-                    let z = convolve(input(0), &leaves.weight[w], window, *groups);
-                    if *logits {
-                        z.to_kind(Kind::Float) * step(unit.inputs[0]) + leaves.beta[w].view([1, -1, 1, 1])
-                    } else {
-                        let z = normalize(&z, leaves, state, w, pass);
-                        let z = if unit.inputs.len() > 1 { add_scaled(z, input(1), ratio(1)) } else { z };
-                        quantizer(unit.output).apply(z, *act)
-                    }
-                }
-                UnitOp::Cast => quantizer(unit.output).apply_exact(input(0) * ratio(0)),
-                UnitOp::Add(act) => {
-                    quantizer(unit.output).apply(add_scaled(input(0) * ratio(0), input(1), ratio(1)), *act)
-                }
-                UnitOp::MaxPool(window) => max_pool(input(0), window),
-                UnitOp::AvgPool(window) => {
-                    let mean =
-                        avg_pool(&input(0).to_kind(Kind::Float), &plan.tensors[unit.inputs[0]], window);
-                    quantizer(unit.output).apply_exact(mean * ratio(0)).to_kind(input(0).kind())
-                }
-                UnitOp::Unary(f) => {
-                    let y = unary(&(input(0) * step(unit.inputs[0])), *f) / step(unit.output);
-                    quantizer(unit.output).apply(y, Act::None)
-                }
-                UnitOp::Concat => Tensor::cat(&(0..unit.inputs.len()).map(&input).collect::<Vec<_>>(), 1),
-            }
-        };
+        let inputs = inputs(&values, unit);
+        let y = unit::of(&unit.op).fake(&Fake { plan, state, leaves, pass, unit, inputs });
         values[unit.output] = Some(y);
         release(&mut values, unit, at, &last_use, plan.output);
     }
@@ -325,79 +244,6 @@ pub fn forward(plan: &Plan, state: &State, leaves: &Leaves, codes: &Tensor, pass
             Coding::Sums => 1.0,
             coding => state.step_value(coding),
         })
-}
-
-/// `z + r·ratio`, in place where nothing else reads `z`.
-fn add_scaled(mut z: Tensor, r: &Tensor, ratio: f64) -> Tensor {
-    if ratio == 1.0 { z.g_add_(r) } else { z.g_add_(&(r * ratio)) }
-}
-
-fn normalize(z: &Tensor, leaves: &Leaves, state: &State, w: usize, pass: Pass) -> Tensor {
-    let (training, momentum) = match pass {
-        Pass::Train => (true, 0.1),
-        Pass::Evaluate => (false, 0.0),
-    };
-    let epsilon = f64::from(state.layers[w].epsilon);
-    let (mean, variance) = (Some(&leaves.mean[w]), Some(&leaves.variance[w]));
-    z.batch_norm(
-        leaves.gamma[w].as_ref(),
-        Some(&leaves.beta[w]),
-        mean,
-        variance,
-        training,
-        momentum,
-        epsilon,
-        false,
-    )
-}
-
-/// Rounds and clamps one tensor's values, given in units of its step.
-struct Quantizer<'a> {
-    lo: f64,
-    hi: f64,
-    unit: f64,
-    scale: Option<&'a Tensor>,
-}
-
-impl<'a> Quantizer<'a> {
-    fn new(plan: &Plan, state: &State, leaves: &'a Leaves, tensor: usize) -> Self {
-        let coding = plan.tensors[tensor].coding;
-        let (lo, hi) = coding.range();
-        let scale = match coding {
-            Coding::Codes { step, .. } => leaves.scale[step].as_ref(),
-            _ => None,
-        };
-        Quantizer { lo: f64::from(lo), hi: f64::from(hi), unit: f64::from(state.step_value(coding)), scale }
-    }
-
-    /// For values that are multiples of a power of two: these lie halfway often, and halves must go up as in the engine.
-    /// (Elsewhere halves are made by bf16, and going to even keeps their mean.)
-    fn apply_exact(&self, z: Tensor) -> Tensor {
-        if self.scale.is_none() {
-            let _ = no_grad(|| z.detach().g_add_scalar_(0.5).floor_());
-        }
-        self.apply(z, Act::None)
-    }
-
-    fn apply(&self, z: Tensor, act: Act) -> Tensor {
-        let (lo, hi) = match act {
-            Act::None => (self.lo, self.hi),
-            Act::Relu => (0.0, self.hi),
-            Act::Clip(limit) => (0.0, self.hi.min((f64::from(limit) / self.unit + 0.5).floor())),
-        };
-        if let Some(scale) = self.scale {
-            let kind = z.kind();
-            let zero = Tensor::from_slice(&[0f32]).to_device(z.device());
-            let y = z
-                .to_kind(Kind::Float)
-                .internal_fake_quantize_learnable_per_tensor_affine(scale, &zero, lo as i64, hi as i64, 1.0);
-            return y.to_kind(kind);
-        }
-        // A threshold keeps its input, not its result, for the backward pass: the result may be rounded in place.
-        let y = if act == Act::None { z } else { z.threshold(0.0, 0.0) };
-        let _ = no_grad(|| y.detach().round_().clamp_(lo, hi));
-        y
-    }
 }
 
 /// Number of images whose largest logit is at the label.

@@ -26,12 +26,21 @@ pub struct Target {
     pub scale: f64,
     /// Output codes added.
     pub offset: f64,
+    /// The mean of the sum: there the map is kept, whatever the multiplier rounds to.
+    pub mean: f64,
     /// Proven bound on |acc|.
     pub bound: u32,
     /// `log2(residual step / output step)` and the bound on |r|, where there is a residual operand.
     pub residual: Option<(i32, u32)>,
     /// Only ±2^j as multipliers.
     pub shift_only: bool,
+}
+
+impl Target {
+    /// A multiplication.
+    pub fn uniform(scale: f64, bound: u32) -> Self {
+        Target { scale, offset: 0.0, mean: 0.0, bound, residual: None, shift_only: false }
+    }
 }
 
 /// The integers of one channel.
@@ -47,6 +56,13 @@ pub struct Channel {
     pub residual_shift: u8,
     /// Last right shift.
     pub shift: u8,
+}
+
+impl Channel {
+    /// Output codes per unit of the sum.
+    pub fn slope(&self) -> f64 {
+        f64::from(self.multiplier) * (-f64::from(self.pre) - f64::from(self.shift)).exp2()
+    }
 }
 
 /// Picks the integers for `target`. `None` where no choice keeps the ranges: an offset or a residual ratio too large
@@ -96,7 +112,8 @@ fn at_shift(target: &Target, pre: u32, t_max: f64, scale: f64, shift: u32) -> Op
     }
     let rounding = if shift > 0 { f64::from(shift - 1).exp2() } else { 0.0 };
     let floor_bias = if pre > 0 { multiplier / 2.0 } else { 0.0 };
-    let bias = (target.offset * unit + rounding + floor_bias + 0.5).floor();
+    let kept = (scale - multiplier / unit) * target.mean * (-f64::from(pre)).exp2();
+    let bias = ((target.offset + kept) * unit + rounding + floor_bias + 0.5).floor();
     if bias.abs() >= BIAS_LIMIT {
         return None;
     }
@@ -144,7 +161,7 @@ mod tests {
                 (64.0 + 936.0 * random()) / f64::from(bound) * if random() < 0.3 { -1.0 } else { 1.0 };
             let offset = 200.0 * (random() - 0.5);
             let residual = (random() < 0.5).then_some((-(3.0 * random()) as i32, 255));
-            let target = Target { scale, offset, bound, residual, shift_only: false };
+            let target = Target { scale, offset, mean: 0.0, bound, residual, shift_only: false };
             let channel = choose(&target).expect("an ordinary channel is representable");
             for _ in 0..20 {
                 let acc = (f64::from(bound) * (2.0 * random() - 1.0)) as i32;
@@ -167,6 +184,7 @@ mod tests {
             let target = Target {
                 scale: 1e-4 * f64::from(i),
                 offset: 3.0,
+                mean: 0.0,
                 bound: 100_000,
                 residual: None,
                 shift_only: true,
@@ -188,7 +206,7 @@ mod tests {
                 for (mean, code) in [(28.0, 5.0), (-13.0, 40.0), (0.0, 0.0)] {
                     let (mean, bound): (f64, u32) = if bound == 0 { (0.0, 0) } else { (mean, bound) };
                     let offset = code - scale * mean;
-                    let target = Target { scale, offset, bound, residual: None, shift_only };
+                    let target = Target { scale, offset, mean: 0.0, bound, residual: None, shift_only };
                     let channel = choose(&target).expect("representable");
                     for acc in mean as i32 - 3..=mean as i32 + 3 {
                         let exact = (f64::from(acc) * scale + offset).clamp(0.0, 63.0);
@@ -206,7 +224,8 @@ mod tests {
     #[test]
     fn a_channel_far_outside_its_range_saturates() {
         for offset in [-8.5e7, 8.5e7] {
-            let target = Target { scale: 3e6, offset, bound: 5610, residual: None, shift_only: false };
+            let target =
+                Target { scale: 3e6, offset, mean: 0.0, bound: 5610, residual: None, shift_only: false };
             let channel = choose(&target).expect("saturated, not refused");
             let code = apply(channel, 0, 0).clamp(0, 63);
             assert_eq!(code, if offset < 0.0 { 0 } else { 63 });
@@ -215,8 +234,7 @@ mod tests {
 
     #[test]
     fn a_residual_far_coarser_than_the_output_is_refused() {
-        let target =
-            Target { scale: 0.01, offset: 0.0, bound: 1000, residual: Some((24, 255)), shift_only: false };
+        let target = Target { residual: Some((24, 255)), ..Target::uniform(0.01, 1000) };
         assert_eq!(choose(&target), None);
     }
 }

@@ -5,15 +5,17 @@
 
 use std::time::Instant;
 
-use dyadic_store::spec::{JobSpec, Loss};
+use dyadic_store::spec::{JobSpec, Loss, Requant};
 use tch::{Kind, Tensor};
 
+use crate::batch;
 use crate::data::{Augment, Dataset, Epoch};
 use crate::error::WorkerError;
 use crate::images::Coder;
-use crate::net::{FloatNet, Leaves, Pass, Place, correct, forward, output_step};
+use crate::net::{Collect, FloatNet, Leaves, Pass, Place, Upload, correct, forward};
 use crate::observer::{Control, Observer, Phase, Progress};
 use crate::state::{Fit, State};
+use crate::unit::conv::output_step;
 use dyadic_plan::Plan;
 use dyadic_plan::codebook::Fitter;
 
@@ -23,8 +25,16 @@ const LEARN_EVERY: u64 = 32;
 const EXPONENT_RATE: f32 = 0.03;
 /// An exponent in force changes when the latent one is this far from it.
 const DEAD_BAND: f32 = 0.6;
-/// Images in a batch that only runs forward.
-const ESTIMATE_BATCH: usize = 250;
+/// Share of a batch's statistics in the running ones.
+const MOMENTUM: f64 = 0.1;
+/// Batches over which the statistics of averaged weights are measured.
+const SETTLING: usize = 16;
+/// A layer whose root mean square has grown by this factor over the float network's has left it for good.
+const GROWN: f64 = 1000.0;
+/// By this factor it has, if the loss is far above a guess's as well.
+const SUSPECT: f64 = 10.0;
+/// So many times the loss of a guess, ln(outputs), is far above it.
+const FAR: f64 = 10.0;
 /// Share of the steps over which the rate rises from 0.
 const WARM_UP: f64 = 0.02;
 
@@ -73,7 +83,7 @@ impl<'a> Trainer<'a> {
 
     /// Training images that are used.
     fn images(&self) -> usize {
-        self.spec.train_limit.map_or(self.data.len(), |l| self.data.len().min(l as usize))
+        self.data.len()
     }
 
     /// Optimizer steps in an epoch; the last, incomplete batch is left out.
@@ -122,14 +132,51 @@ impl<'a> Trainer<'a> {
     pub fn exported(&mut self) -> Result<(State, Vec<Vec<f32>>), WorkerError> {
         let mut state = self.state.averaged();
         let mode = if self.is_frozen() { Fit::Frozen } else { Fit::Full };
-        let weights = state.fit(self.plan, mode, &mut self.fitter)?;
+        let weights =
+            state.fit(self.plan, mode, &mut self.fitter).map_err(|e| self.diverged_if_trained(e))?;
         Ok((state, weights))
+    }
+
+    /// A weight that training made infinite is the learning rate's fault.
+    fn diverged_if_trained(&self, error: WorkerError) -> WorkerError {
+        match error {
+            WorkerError::Invalid(what) if self.state.step > 0 => self.diverged(what),
+            other => other,
+        }
+    }
+
+    fn diverged(&self, what: String) -> WorkerError {
+        WorkerError::Diverged { what, step: self.state.step, learning_rate: self.spec.learning_rate }
+    }
+
+    /// Whether an epoch of this mean loss, as its parameters are now, is one to go on from.
+    fn check_course(&self, loss: f64) -> Result<(), WorkerError> {
+        let outputs: usize = self.plan.tensors[self.plan.output].shape.iter().product();
+        let guess = (outputs.max(2) as f64).ln();
+        for (weights, layer) in self.plan.weights.iter().zip(&self.state.layers) {
+            let parameters = [&layer.weight.value, &layer.gamma.value, &layer.beta.value];
+            if parameters.iter().any(|p| p.iter().any(|x| !x.is_finite())) {
+                return Err(
+                    self.diverged(format!("layer '{}' has parameters that are not finite", weights.name))
+                );
+            }
+            let (now, before) = (root_mean_square(&layer.weight.value), root_mean_square(&weights.data));
+            if before > 0.0 && (now > GROWN * before || (now > SUSPECT * before && loss > FAR * guess)) {
+                return Err(self.diverged(format!(
+                    "the weights of layer '{}' have grown {:.0}-fold and the epoch's mean loss is {loss:.1}",
+                    weights.name,
+                    now / before
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Runs epoch after epoch until all steps are done. After each, `after_epoch` is called.
     ///
     /// # Errors
-    /// [`WorkerError::Stopped`] if the observer says so, [`WorkerError::Diverged`] for a loss that is not finite.
+    /// [`WorkerError::Stopped`] if the observer says so, [`WorkerError::Diverged`] for a loss or parameters that are not
+    /// finite or have grown without bound.
     pub fn run(
         &mut self,
         observer: &mut dyn Observer,
@@ -156,6 +203,10 @@ impl<'a> Trainer<'a> {
                 let progress = Progress { phase: Phase::Train, done, total };
                 if observer.progress(progress) == Control::Stop {
                     return Err(WorkerError::Stopped);
+                }
+                if done == (epoch + 1) * per_epoch {
+                    // Before a checkpoint could carry the state past this look at it.
+                    self.check_course(loss / (done - first) as f64)?;
                 }
                 if observer.wants_checkpoint(done)
                     && observer.checkpoint(snapshot(&self.state)?, done) == Control::Stop
@@ -184,14 +235,16 @@ impl<'a> Trainer<'a> {
         let (codes, labels) = self.coder.batch(self.data, &indices, augment, self.place);
 
         let mode = self.fit_mode();
-        let weights = self.state.fit(self.plan, mode, &mut self.fitter)?;
+        let fitted = self.state.fit(self.plan, mode, &mut self.fitter);
+        let weights = fitted.map_err(|e| self.diverged_if_trained(e))?;
         let learn = mode != Fit::Frozen && (step + 1).is_multiple_of(LEARN_EVERY);
-        let leaves = Leaves::new(self.plan, &self.state, &weights, self.place, true, learn);
-        let logits = forward(self.plan, &self.state, &leaves, &codes, Pass::Train);
+        let collect = if learn { Collect::WithSteps } else { Collect::Parameters };
+        let leaves = Leaves::new(self.plan, &self.state, &weights, self.upload(collect));
+        let logits = forward(self.plan, &self.state, &leaves, &codes, Pass::Train { momentum: MOMENTUM });
         let loss = self.loss(&logits, &codes, &labels);
         let value = f64::try_from(&loss)?;
         if !value.is_finite() {
-            return Err(WorkerError::Diverged { loss: value, step, learning_rate: self.spec.learning_rate });
+            return Err(self.diverged(format!("the loss is {value}")));
         }
         loss.backward();
         let hits = correct(&logits, &labels);
@@ -202,10 +255,8 @@ impl<'a> Trainer<'a> {
     fn loss(&self, logits: &Tensor, codes: &Tensor, labels: &Tensor) -> Tensor {
         let label = || logits.cross_entropy_for_logits(labels);
         let Some(teacher) = &self.teacher else { return label() };
-        let target = tch::no_grad(|| {
-            let images = codes * f64::from(self.state.input_step);
-            teacher.logits(self.plan, &images).softmax(-1, Kind::Float)
-        });
+        let images = codes * f64::from(self.state.input_step);
+        let target = teacher.logits(self.plan, &images).softmax(-1, Kind::Float);
         let distill = -(target * logits.log_softmax(-1, Kind::Float))
             .sum_dim_intlist([-1i64].as_slice(), false, Kind::Float)
             .mean(Kind::Float);
@@ -264,24 +315,40 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
+    /// Replaces running statistics, which are those of the raw weights, by the leaves' own over some training batches.
+    fn settle(&self, state: &State, leaves: &Leaves) {
+        let order = Epoch::new(self.images(), self.spec.seed, u64::MAX);
+        let augment = self.spec.augment.then_some(Augment { seed: self.spec.seed, epoch: u64::MAX });
+        let size = self.spec.batch_size as usize;
+        for batch in 0..SETTLING.min(self.images() / size) {
+            let indices: Vec<usize> = (batch * size..(batch + 1) * size).map(|i| order.index(i)).collect();
+            let (codes, _) = self.coder.batch(self.data, &indices, augment, self.place);
+            let _ =
+                forward(self.plan, state, leaves, &codes, Pass::Train { momentum: 1.0 / (batch + 1) as f64 });
+        }
+    }
+
+    fn upload(&self, collect: Collect) -> Upload {
+        Upload { place: self.place, collect, shift_only: self.spec.requant == Requant::Shift }
+    }
+
     /// Top-1 accuracy of the fake-quantized network on `data`, with running statistics.
     ///
     /// # Errors
     /// [`WorkerError::Stopped`] if the observer says so.
-    pub fn accuracy(
-        &mut self,
-        data: &Dataset,
-        limit: usize,
-        observer: &mut dyn Observer,
-    ) -> Result<f64, WorkerError> {
+    pub fn accuracy(&mut self, data: &Dataset, observer: &mut dyn Observer) -> Result<f64, WorkerError> {
         let (exported, weights) = self.exported()?;
-        let leaves = Leaves::new(self.plan, &exported, &weights, self.place, false, false);
-        let count = data.len().min(limit);
+        let leaves = Leaves::new(self.plan, &exported, &weights, self.upload(Collect::Nothing));
+        let _guard = tch::no_grad_guard();
+        if self.spec.ema.is_some() {
+            self.settle(&exported, &leaves);
+        }
+        let (count, batch) = (data.len(), batch::images(self.plan));
         let mut hits = 0;
-        for start in (0..count).step_by(ESTIMATE_BATCH) {
-            let indices: Vec<usize> = (start..(start + ESTIMATE_BATCH).min(count)).collect();
+        for start in (0..count).step_by(batch) {
+            let indices: Vec<usize> = (start..(start + batch).min(count)).collect();
             let (codes, labels) = self.coder.batch(data, &indices, None, self.place);
-            let logits = tch::no_grad(|| forward(self.plan, &exported, &leaves, &codes, Pass::Evaluate));
+            let logits = forward(self.plan, &exported, &leaves, &codes, Pass::Evaluate);
             hits += correct(&logits, &labels);
             let progress = Progress {
                 phase: Phase::Evaluate,
@@ -294,6 +361,10 @@ impl<'a> Trainer<'a> {
         }
         Ok(hits as f64 / count.max(1) as f64)
     }
+}
+
+fn root_mean_square(x: &[f32]) -> f64 {
+    (x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / x.len().max(1) as f64).sqrt()
 }
 
 /// A leaf's gradient; zeros where nothing reached it.

@@ -147,6 +147,7 @@ impl Bench {
             model_sha256: inputs.model_sha256.clone(),
             train: &inputs.train,
             test: &inputs.test,
+            labelled: true,
             dataset_sha256: inputs.dataset_sha256.clone(),
             spec,
             resume,
@@ -212,7 +213,7 @@ impl Bench {
         });
         match published {
             Ok(Some(Published { version, .. })) => {
-                info!(job = %lease.job, version, accuracy = outcome.report.accuracy, "published");
+                info!(job = %lease.job, version, accuracy = outcome.report.accuracy.unwrap_or_default(), "published");
                 Ok(())
             }
             Ok(None) => Ok(()),

@@ -1,0 +1,50 @@
+//! The requantize rule on exact integers held in floats.
+
+use dyadic_engine::model::Requantize;
+use tch::{Device, Kind, Tensor};
+
+/// The rule's constants, shaped to broadcast over (N, C, H, W).
+pub(super) struct Rule {
+    pre: Tensor,
+    multiplier: Tensor,
+    bias: Tensor,
+    residual: Option<Tensor>,
+    shift: Tensor,
+    lo: f64,
+    hi: f64,
+}
+
+impl Rule {
+    pub(super) fn new(r: &Requantize, device: Device) -> Self {
+        Rule {
+            pre: power(&r.pre, -1.0, device),
+            multiplier: plane(&r.multiplier, device),
+            bias: plane(&r.bias, device),
+            residual: (!r.residual_shift.is_empty()).then(|| power(&r.residual_shift, 1.0, device)),
+            shift: power(&r.shift, -1.0, device),
+            lo: f64::from(r.lo),
+            hi: f64::from(r.hi),
+        }
+    }
+
+    /// The rule on exact sums; the sum of all terms stays below 2^24, so f32 holds it.
+    pub(super) fn apply(&self, acc: &Tensor, residual: Option<&Tensor>) -> Tensor {
+        let t = (acc * &self.pre).floor().to_kind(Kind::Float);
+        let mut sum = t * &self.multiplier + &self.bias;
+        if let (Some(r), Some(scale)) = (residual, &self.residual) {
+            sum += r * scale;
+        }
+        (sum * &self.shift).floor().clamp(self.lo, self.hi)
+    }
+}
+
+fn plane<T: Into<f64> + Copy>(v: &[T], device: Device) -> Tensor {
+    let v: Vec<f64> = v.iter().map(|&x| x.into()).collect();
+    Tensor::from_slice(&v).to_kind(Kind::Float).view([1, -1, 1, 1]).to_device(device)
+}
+
+/// `2^±v` per channel.
+pub(super) fn power<T: Into<f64> + Copy>(v: &[T], sign: f64, device: Device) -> Tensor {
+    let v: Vec<f64> = v.iter().map(|&x| (sign * x.into()).exp2()).collect();
+    plane(&v, device)
+}

@@ -373,29 +373,6 @@ fn averaged_weights_are_judged_with_their_own_statistics() {
 }
 
 #[test]
-fn a_limit_takes_images_of_every_class_from_a_sorted_set() {
-    let network = import("lenet_relu_dynamo20");
-    let shape = shape_of(&network);
-    let mut images = halves(400, shape, 7);
-    // Sorted by class.
-    let size = images.image_len();
-    let mut order: Vec<usize> = (0..400).collect();
-    order.sort_by_key(|&i| images.labels[i]);
-    images.images = order.iter().flat_map(|&i| images.images[i * size..][..size].to_vec()).collect();
-    images.labels = order.iter().map(|&i| images.labels[i]).collect();
-    let spec = JobSpec {
-        epochs: 4,
-        learning_rate: 0.02,
-        train_limit: Some(128),
-        eval_limit: Some(100),
-        ..spec(Method::Apq, 4, shape[2])
-    };
-    let outcome = run(&network, &images, &halves(100, shape, 8), &spec, None, &mut Recorder::default());
-    let accuracy = outcome.expect("a small training").report.accuracy;
-    assert!(accuracy > Some(0.8), "{accuracy:?}");
-}
-
-#[test]
 fn a_caught_panic_leaves_the_next_training_its_gradients() {
     let network = import("lenet_relu_dynamo20");
     let shape = shape_of(&network);

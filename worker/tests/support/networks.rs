@@ -4,14 +4,14 @@ use super::data::{self, Dataset};
 use dyadic_graph::network::{BatchNorm, Conv, Layer, Linear, Network, Op, Tensor, Value, ValueId, Window};
 
 /// A network while it grows; its last value is the output.
-pub struct Growing {
+pub(crate) struct Growing {
     network: Network,
     state: u64,
 }
 
 impl Growing {
     /// Reads `shape`: channels, height, width.
-    pub fn new(name: &str, shape: [usize; 3]) -> Self {
+    pub(crate) fn new(name: &str, shape: [usize; 3]) -> Self {
         let input = Value { name: "input".into(), shape: shape.to_vec() };
         let network = Network {
             name: name.into(),
@@ -24,12 +24,12 @@ impl Growing {
     }
 
     /// The value that the network reads.
-    pub fn input(&self) -> ValueId {
+    pub(crate) fn input(&self) -> ValueId {
         self.network.input
     }
 
     /// Done.
-    pub fn finish(mut self, output: ValueId) -> Network {
+    pub(crate) fn finish(mut self, output: ValueId) -> Network {
         self.network.output = output;
         self.network.check().expect("a consistent network");
         self.network
@@ -51,7 +51,7 @@ impl Growing {
     }
 
     /// Any layer, with its output's shape.
-    pub fn layer(&mut self, op: Op, inputs: &[ValueId], shape: Vec<usize>) -> ValueId {
+    pub(crate) fn layer(&mut self, op: Op, inputs: &[ValueId], shape: Vec<usize>) -> ValueId {
         let output = ValueId(self.network.values.len());
         let name = format!("{}{}", op.name(), output.0);
         self.network.values.push(Value { name: format!("{name}:0"), shape });
@@ -60,13 +60,13 @@ impl Growing {
     }
 
     /// A layer that keeps the shape.
-    pub fn same(&mut self, op: Op, x: ValueId) -> ValueId {
+    pub(crate) fn same(&mut self, op: Op, x: ValueId) -> ValueId {
         let shape = self.shape(x);
         self.layer(op, &[x], shape)
     }
 
     /// k × k, padded to keep the size, with bias.
-    pub fn conv(&mut self, x: ValueId, filters: usize, kernel: usize, groups: usize) -> ValueId {
+    pub(crate) fn conv(&mut self, x: ValueId, filters: usize, kernel: usize, groups: usize) -> ValueId {
         let shape = self.shape(x);
         let per_group = shape[0] / groups;
         let count = per_group * kernel * kernel;
@@ -79,7 +79,7 @@ impl Growing {
     }
 
     /// Multiplies the last layer's weights; its bias keeps its place in the sum only where the factor is below 1.
-    pub fn scale_last(&mut self, factor: f32) {
+    pub(crate) fn scale_last(&mut self, factor: f32) {
         if let Some(Layer { op: Op::Conv(conv), .. }) = self.network.layers.last_mut() {
             conv.weight.data.iter_mut().for_each(|w| *w *= factor);
             if let Some(bias) = &mut conv.bias {
@@ -89,13 +89,13 @@ impl Growing {
     }
 
     /// `conv`, then ReLU.
-    pub fn conv_relu(&mut self, x: ValueId, filters: usize, kernel: usize) -> ValueId {
+    pub(crate) fn conv_relu(&mut self, x: ValueId, filters: usize, kernel: usize) -> ValueId {
         let y = self.conv(x, filters, kernel, 1);
         self.same(Op::Relu, y)
     }
 
     /// A pool with this window.
-    pub fn pool(&mut self, op: Op, window: Window, x: ValueId) -> ValueId {
+    pub(crate) fn pool(&mut self, op: Op, window: Window, x: ValueId) -> ValueId {
         let shape = self.shape(x);
         let out = |axis: usize| {
             let span = window.dilation[axis] * (window.kernel[axis] - 1) + 1;
@@ -106,7 +106,7 @@ impl Growing {
     }
 
     /// Fully connected over what is flattened first.
-    pub fn linear(&mut self, x: ValueId, outputs: usize) -> ValueId {
+    pub(crate) fn linear(&mut self, x: ValueId, outputs: usize) -> ValueId {
         let features: usize = self.shape(x).iter().product();
         let x = if self.shape(x).len() > 1 { self.layer(Op::Flatten, &[x], vec![features]) } else { x };
         let data = self.randoms(outputs * features, (3.0 / features as f32).sqrt());
@@ -116,13 +116,13 @@ impl Growing {
     }
 
     /// Mean over the map.
-    pub fn global(&mut self, x: ValueId) -> ValueId {
+    pub(crate) fn global(&mut self, x: ValueId) -> ValueId {
         let channels = self.shape(x)[0];
         self.layer(Op::GlobalAvgPool, &[x], vec![channels, 1, 1])
     }
 
     /// The usual end: a pool and ten outputs.
-    pub fn head(mut self, x: ValueId) -> Network {
+    pub(crate) fn head(mut self, x: ValueId) -> Network {
         let pooled = self.global(x);
         let output = self.linear(pooled, 10);
         self.finish(output)
@@ -130,14 +130,14 @@ impl Growing {
 }
 
 /// A square window.
-pub fn window(kernel: usize, stride: usize, padding: usize) -> Window {
+pub(crate) fn window(kernel: usize, stride: usize, padding: usize) -> Window {
     Window { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 4], dilation: [1; 2] }
 }
 
 const SHAPE: [usize; 3] = [3, 12, 12];
 
 /// One small network for each unit and each way of using it.
-pub fn all() -> Vec<Network> {
+pub(crate) fn all() -> Vec<Network> {
     let mut nets =
         vec![affine_on_the_input(), affine_between(), concat_of_unequal(), add_alone(), global_pool_last()];
     let unary = [
@@ -176,6 +176,8 @@ pub fn all() -> Vec<Network> {
     let x = net.conv_relu(x, 8, 1);
     nets.push(net.head(x));
     nets.push(residual());
+    nets.push(input_as_residual());
+    nets.push(pool_first());
     nets.push(faint());
     nets.push(hidden());
     nets
@@ -186,7 +188,7 @@ fn average(window: Window) -> Op {
 }
 
 /// `(x − mean)/std` inside the graph, as exporters leave it.
-pub fn affine_on_the_input() -> Network {
+pub(crate) fn affine_on_the_input() -> Network {
     let mut net = Growing::new("affine-on-the-input", SHAPE);
     let norm = BatchNorm::from_affine(vec![0.25, 0.22, 0.28], vec![0.6, -0.5, 0.4]);
     let x = net.same(Op::BatchNorm(norm), net.input());
@@ -197,7 +199,7 @@ pub fn affine_on_the_input() -> Network {
 
 /// A constant factor and offset between a convolution and its activation, and a normalization whose statistics are not
 /// the data's.
-pub fn affine_between() -> Network {
+pub(crate) fn affine_between() -> Network {
     let mut net = Growing::new("affine-between", SHAPE);
     let x = net.conv(net.input(), 8, 3, 1);
     let x = net.same(Op::BatchNorm(BatchNorm::from_affine(vec![0.1; 8], vec![0.05; 8])), x);
@@ -216,7 +218,7 @@ pub fn affine_between() -> Network {
 }
 
 /// A concatenation whose first operand is a hundredth of its second.
-pub fn concat_of_unequal() -> Network {
+pub(crate) fn concat_of_unequal() -> Network {
     let mut net = Growing::new("concat-of-unequal", SHAPE);
     let x = net.conv_relu(net.input(), 8, 3);
     let small = net.conv(x, 4, 1, 1);
@@ -229,7 +231,7 @@ pub fn concat_of_unequal() -> Network {
 }
 
 /// An addition that no convolution can absorb: both operands come from pools.
-pub fn add_alone() -> Network {
+pub(crate) fn add_alone() -> Network {
     let mut net = Growing::new("add-alone", SHAPE);
     let a = net.conv_relu(net.input(), 8, 3);
     let b = net.conv_relu(a, 8, 3);
@@ -241,7 +243,7 @@ pub fn add_alone() -> Network {
 }
 
 /// A convolution, its activation and a global pool at the end, as in SqueezeNet.
-pub fn global_pool_last() -> Network {
+pub(crate) fn global_pool_last() -> Network {
     let mut net = Growing::new("global-pool-last", SHAPE);
     let x = net.conv_relu(net.input(), 8, 3);
     let x = net.conv_relu(x, 20, 1);
@@ -251,7 +253,7 @@ pub fn global_pool_last() -> Network {
 }
 
 /// Basic blocks, one with a projection.
-pub fn residual() -> Network {
+pub(crate) fn residual() -> Network {
     let mut net = Growing::new("residual", SHAPE);
     let x = net.conv_relu(net.input(), 8, 3);
     let y = net.conv_relu(x, 8, 3);
@@ -266,7 +268,7 @@ pub fn residual() -> Network {
 }
 
 /// Sums a ten-thousandth of what follows: far below the ε that normalizations usually have.
-pub fn faint() -> Network {
+pub(crate) fn faint() -> Network {
     let mut net = Growing::new("faint", SHAPE);
     let x = net.conv_relu(net.input(), 8, 3);
     let x = net.conv(x, 8, 3, 1);
@@ -279,7 +281,7 @@ pub fn faint() -> Network {
 }
 
 /// A fully connected layer between others: one value a channel.
-pub fn hidden() -> Network {
+pub(crate) fn hidden() -> Network {
     let mut net = Growing::new("hidden", SHAPE);
     let x = net.conv_relu(net.input(), 8, 3);
     let x = net.global(x);
@@ -289,8 +291,17 @@ pub fn hidden() -> Network {
     net.finish(output)
 }
 
+/// A pool that reads the input.
+pub(crate) fn pool_first() -> Network {
+    let mut net = Growing::new("pool-first", SHAPE);
+    let input = net.input();
+    let x = net.pool(average(window(2, 2, 0)), window(2, 2, 0), input);
+    let x = net.conv_relu(x, 8, 3);
+    net.head(x)
+}
+
 /// The input itself as an operand of an addition.
-pub fn input_as_residual() -> Network {
+pub(crate) fn input_as_residual() -> Network {
     let mut net = Growing::new("input-as-residual", SHAPE);
     let input = net.input();
     let y = net.conv(input, 3, 3, 1);
@@ -301,7 +312,7 @@ pub fn input_as_residual() -> Network {
 }
 
 /// Images of two labels, each with a brightness, a slope and noise of its own.
-pub fn images(count: usize, [height, width, channels]: [usize; 3], seed: u64) -> Dataset {
+pub(crate) fn images(count: usize, [height, width, channels]: [usize; 3], seed: u64) -> Dataset {
     let mut set = data::random(count, [height, width, channels], seed);
     let size = height * width * channels;
     let knobs = data::random(count, [1, 1, 3 * channels], seed + 1);

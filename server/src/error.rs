@@ -154,11 +154,10 @@ impl ApiError {
             // Valid, like an operator that is not supported.
             Self::Plan(_) => Code::Unimplemented,
             Self::Data(DataError::Io { source, .. }) => io(source),
-            Self::Data(_) | Self::Refused(_) => Code::InvalidArgument,
             Self::Infer(error) => infer(error),
             Self::Store(error) => store(error),
             Self::Blob(error) => blob(error),
-            Self::Field { .. } => Code::InvalidArgument,
+            Self::Data(_) | Self::Refused(_) | Self::Field { .. } => Code::InvalidArgument,
             Self::NotFound { .. } => Code::NotFound,
             Self::Precondition(_) => Code::FailedPrecondition,
             Self::Exhausted(_) => Code::ResourceExhausted,

@@ -92,15 +92,12 @@ async fn what_is_stored_on_a_disk_that_fills_up_is_whole_or_not_there() {
         let filled = bench.disk.fill_but(random.random_range(0..size + size / 4));
         let outcome = bench.store(&content, upload.as_deref()).await;
         let told = format!("moment {moment}, {way:?} of {size} bytes: {outcome:?}");
-        match outcome {
-            Ok(()) => {
-                stored += 1;
-                assert!(bench.is_whole(&content).await, "{told}, but the blob is not whole");
-            }
-            Err(_) => {
-                refused += 1;
-                assert_eq!(bench.blobs.size(&digest).await.expect("askable"), None, "{told}");
-            }
+        if let Ok(()) = outcome {
+            stored += 1;
+            assert!(bench.is_whole(&content).await, "{told}, but the blob is not whole");
+        } else {
+            refused += 1;
+            assert_eq!(bench.blobs.size(&digest).await.expect("askable"), None, "{told}");
         }
         assert_eq!(bench.staged(), 0, "{told}, and something is left");
 

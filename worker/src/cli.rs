@@ -198,13 +198,12 @@ impl Quantize {
             Some(Objective::L2) => Some(spec::Objective::L2),
             Some(Objective::Angle) => Some(spec::Objective::Angle),
         };
-        let of_name = self.codebook.as_deref().and_then(codebook::find).map(|codebook| codebook.family());
+        let of_name =
+            self.codebook.as_deref().and_then(codebook::find).map(dyadic_plan::codebook::Codebook::family);
         let family = match (self.method, of_name, spec.method) {
-            (Some(Method::Aptq), _, _) => Family::Aptq,
-            (Some(Method::Apq), _, _) => Family::Apq,
+            (Some(Method::Aptq), _, _) | (None, None, spec::Method::Aptq) => Family::Aptq,
+            (Some(Method::Apq), _, _) | (None, None, spec::Method::Apq) => Family::Apq,
             (None, Some(family), _) => family,
-            (None, None, spec::Method::Aptq) => Family::Aptq,
-            (None, None, spec::Method::Apq) => Family::Apq,
         };
         spec.method = match family {
             Family::Aptq => spec::Method::Aptq,

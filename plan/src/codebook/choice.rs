@@ -71,13 +71,12 @@ impl Choice {
         bits: u8,
         objective: Option<Objective>,
     ) -> Result<Self, NoSuchCodebook> {
-        let codebook = match name {
-            Some(name) => named(family, name)?,
-            None => {
-                let known = || widths(family.codebooks());
-                let found = family.codebooks().find(|codebook| codebook.widths().contains(&bits));
-                found.ok_or_else(|| NoSuchCodebook::Bits { bits, of: family.name(), known: known() })?
-            }
+        let codebook = if let Some(name) = name {
+            named(family, name)?
+        } else {
+            let known = || widths(family.codebooks());
+            let found = family.codebooks().find(|codebook| codebook.widths().contains(&bits));
+            found.ok_or_else(|| NoSuchCodebook::Bits { bits, of: family.name(), known: known() })?
         };
         if !codebook.widths().contains(&bits) {
             let known = widths(std::iter::once(codebook));
@@ -102,7 +101,7 @@ impl Choice {
     pub fn default_bits(family: Family, name: Option<&str>) -> Result<u8, NoSuchCodebook> {
         let widths: Vec<_> = match name {
             Some(name) => vec![named(family, name)?.widths()],
-            None => family.codebooks().map(|codebook| codebook.widths()).collect(),
+            None => family.codebooks().map(super::Codebook::widths).collect(),
         };
         if widths.iter().any(|widths| widths.contains(&3)) {
             return Ok(3);
@@ -155,7 +154,7 @@ impl fmt::Debug for Choice {
 
 fn named(family: Family, name: &str) -> Result<&'static dyn Codebook, NoSuchCodebook> {
     find(name).filter(|codebook| codebook.family() == family).ok_or_else(|| {
-        let names: Vec<_> = family.codebooks().map(|codebook| codebook.name()).collect();
+        let names: Vec<_> = family.codebooks().map(super::Codebook::name).collect();
         NoSuchCodebook::Name { name: name.to_string(), family: family.name(), known: names.join(", ") }
     })
 }
@@ -166,7 +165,7 @@ fn default_objective(codebook: &dyn Codebook) -> Objective {
 
 /// `2, 3, 4`.
 fn widths(codebooks: impl Iterator<Item = &'static dyn Codebook>) -> String {
-    let mut all: Vec<u8> = codebooks.flat_map(|codebook| codebook.widths()).collect();
+    let mut all: Vec<u8> = codebooks.flat_map(super::Codebook::widths).collect();
     all.sort_unstable();
     all.dedup();
     all.iter().map(u8::to_string).collect::<Vec<_>>().join(", ")

@@ -53,7 +53,12 @@ impl Codebook for MultiBinary {
 
     fn fitting(&self, bits: u8, objective: Objective) -> Box<dyn Fitting> {
         let lists = lists(bits).iter().map(|list| (list.as_slice(), Steps::new(list))).collect();
-        Box::new(Lists { lists, objective, magnitudes: Magnitudes::default(), scratch: Scratch::default() })
+        Box::new(Lists {
+            tried: lists,
+            objective,
+            magnitudes: Magnitudes::default(),
+            scratch: Scratch::default(),
+        })
     }
 }
 
@@ -116,7 +121,7 @@ fn magnitudes(exponents: &[u32]) -> Vec<u32> {
 /// Fits by trying every list.
 #[derive(Debug)]
 struct Lists {
-    lists: Vec<(&'static [i8], Steps)>,
+    tried: Vec<(&'static [i8], Steps)>,
     objective: Objective,
     magnitudes: Magnitudes,
     scratch: Scratch,
@@ -126,7 +131,7 @@ impl Lists {
     fn fit_distance(&self, w: &[f32], out: &mut Filter) {
         let mut least = f64::INFINITY;
         let mut levels: &[i8] = &[];
-        for (list, steps) in &self.lists {
+        for (list, steps) in &self.tried {
             let (low, high) = steps.range(&self.magnitudes);
             for exponent in low.log2().floor() as i32..=high.log2().ceil() as i32 {
                 let error = steps.error(&self.magnitudes, f64::from(exponent).exp2());
@@ -144,7 +149,7 @@ impl Lists {
     fn fit_angle(&self, w: &[f32], out: &mut Filter) {
         let mut best = None;
         let mut objective = 0.0;
-        for (list, steps) in &self.lists {
+        for (list, steps) in &self.tried {
             if let Some(found) = steps.best(&self.magnitudes, objective) {
                 objective = found.objective;
                 best = Some((found.scale, *list));

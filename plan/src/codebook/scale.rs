@@ -28,7 +28,7 @@ pub(super) struct Magnitudes {
 pub(super) struct Steps {
     /// The level of magnitudes below every step: 0 if the list has it.
     base: f64,
-    steps: Vec<Step>,
+    ups: Vec<Step>,
     largest: f64,
 }
 
@@ -114,11 +114,11 @@ impl Steps {
         let upper: Vec<f64> = levels.iter().filter(|&&l| l >= 0).map(|&l| f64::from(l)).collect();
         let step = |pair: &[f64]| {
             let (low, high) = (pair[0], pair[1]);
-            Step { middle: (low + high) / 2.0, rise: high - low, squares: high * high - low * low }
+            Step { middle: f64::midpoint(low, high), rise: high - low, squares: high * high - low * low }
         };
         Steps {
             base: upper.first().copied().unwrap_or(0.0),
-            steps: upper.windows(2).map(step).collect(),
+            ups: upper.windows(2).map(step).collect(),
             largest: upper.last().copied().unwrap_or(0.0),
         }
     }
@@ -126,13 +126,13 @@ impl Steps {
     /// Scales between which that of the best T lies: T rises with the magnitude, so that `A/D ≥ mean/largest`, and a level
     /// that is not 0 is at least the least positive one, so that `A/D ≤ greatest magnitude/least level`.
     pub(super) fn range(&self, w: &Magnitudes) -> (f64, f64) {
-        let least = if self.base > 0.0 { self.base } else { self.steps.first().map_or(1.0, |s| s.rise) };
+        let least = if self.base > 0.0 { self.base } else { self.ups.first().map_or(1.0, |s| s.rise) };
         (w.mean() / self.largest, w.largest() / least)
     }
 
     fn at(&self, w: &Magnitudes, scale: f64) -> At {
         let mut at = At { scale, a: self.base * w.sum(0), d: self.base * self.base * w.count(), taken: 0 };
-        for step in &self.steps {
+        for step in &self.ups {
             let first = w.first(step.middle * scale);
             let count = w.values.len() - first;
             if count == 0 {
@@ -160,7 +160,9 @@ impl Steps {
         {
             looks.push(self.at(w, last.scale * FIRST));
         }
-        looks.iter().for_each(|at| at.improve(&mut best));
+        for at in &looks {
+            at.improve(&mut best);
+        }
         let mut open: Vec<(At, At)> = looks.windows(2).map(|pair| (pair[0], pair[1])).collect();
         while let Some((low, high)) = open.pop() {
             let breakpoints = low.taken - high.taken;
@@ -182,7 +184,7 @@ impl Steps {
     /// Takes the breakpoints between two scales one by one, the highest first.
     fn each(&self, w: &Magnitudes, low: At, high: At, best: &mut Best) {
         let mut found: Vec<(f64, f64, Step)> = Vec::with_capacity(low.taken - high.taken);
-        for &step in &self.steps {
+        for &step in &self.ups {
             let (from, to) = (w.first(step.middle * low.scale), w.first(step.middle * high.scale));
             let inside = w.values.get(from..to).unwrap_or_default();
             found.extend(inside.iter().map(|&v| (f64::from(v) / step.middle, f64::from(v), step)));
@@ -222,7 +224,7 @@ fn lower_bound(w: &Magnitudes, low: At, high: At) -> f64 {
     };
     let b = s1 * shed - 2.0 * low.a;
     let rising = least(high.d, b, low.error(w) - s1 * (b + s1 * high.d));
-    let half = (low.d + high.d) / 2.0;
+    let half = f64::midpoint(low.d, high.d);
     let falling = least(half, -2.0 * high.a, high.error(w) + 2.0 * s2 * high.a - s2 * s2 * half);
     rising.max(falling)
 }

@@ -146,7 +146,8 @@ impl<'a> Emitter<'a> {
     pub(crate) fn is_output(&self, chain: &Chain) -> bool {
         let no_unit = |&reader: &usize| {
             reader >= self.view.layers()
-                || operation::of(&self.view.layer(reader).op).is_some_and(|o| o.only_reshapes())
+                || operation::of(&self.view.layer(reader).op)
+                    .is_some_and(super::super::operation::Operation::only_reshapes)
         };
         self.view.holder(self.view.output) == self.view.holder(chain.output)
             && self.view.consumers(chain.output).iter().all(no_unit)

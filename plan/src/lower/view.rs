@@ -36,7 +36,7 @@ impl<'a> View<'a> {
                 view.consumers[input.0].push(index);
             }
             view.producer[layer.output.0] = Some(index);
-            if operation::of(&layer.op).is_some_and(|o| o.only_reshapes()) {
+            if operation::of(&layer.op).is_some_and(super::super::operation::Operation::only_reshapes) {
                 view.holder[layer.output.0] = view.holder[layer.inputs[0].0];
             }
         }

@@ -86,7 +86,7 @@ struct Form<'a> {
 }
 
 /// `reads` is the shape of the layer's operand.
-fn form<'a>(layer: &'a Layer, reads: [usize; 3]) -> Result<Form<'a>, Refusal> {
+fn form(layer: &Layer, reads: [usize; 3]) -> Result<Form<'_>, Refusal> {
     let rank = |rank| Refusal::new(&layer.name, format!("its weights are not {rank}-dimensional"));
     match &layer.op {
         Op::Conv(conv) => {

@@ -171,7 +171,7 @@ fn to_proto(dataset: Dataset) -> pb::Dataset {
         tags: tag_list(dataset.tags),
         contents: dataset.contents.and_then(|value| serde_json::from_value(value).ok()).map(contents_message),
         unusable: dyadic_data::format::by_word(&dataset.format)
-            .and_then(|format| format.unusable())
+            .and_then(dyadic_data::Format::unusable)
             .unwrap_or_default()
             .to_owned(),
     }

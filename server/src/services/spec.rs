@@ -49,7 +49,7 @@ pub(crate) fn settings(spec: &pb::JobSpec) -> Result<JobSpec, ApiError> {
 /// The codebook that a spec names, or that its method and width have by default.
 fn choose(spec: &pb::JobSpec) -> Result<Choice, ApiError> {
     let name = (!spec.codebook.is_empty()).then_some(spec.codebook.as_str());
-    let of_name = name.and_then(codebook::find).map_or(Family::Aptq, |codebook| codebook.family());
+    let of_name = name.and_then(codebook::find).map_or(Family::Aptq, dyadic_plan::codebook::Codebook::family);
     let family = method(spec.method)?.unwrap_or(of_name);
     let refused = |error: NoSuchCodebook| {
         let field = match error {

@@ -168,7 +168,7 @@ async fn pushing_again_heals_a_damaged_data_set() {
     let tar = tar(5000);
     let whole = || vec![header(&tar, 0), chunk(&tar, 0, tar.len())];
     send(&server, whole()).await.unwrap();
-    let name: String = Sha256::digest(&tar).iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = dyadic_store::blob::Digest::from(<[u8; 32]>::from(Sha256::digest(&tar))).to_string();
     let blob = server.folder().join("blobs").join(&name[..2]).join(&name[2..]);
 
     // Cut short: that is seen at once.

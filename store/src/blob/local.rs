@@ -44,15 +44,13 @@ pub(super) fn put_file(root: &Path, path: &Path, digest: &Digest) -> Result<(), 
     if is_whole(root, digest, size)? {
         return Ok(());
     }
-    match Staged::link(root, path) {
-        Ok(staged) => staged.publish(root, digest),
-        // Another disk, or one without hard links.
-        Err(_) => {
-            let mut staged = Staged::create(root)?;
-            io::copy(&mut File::open(path)?, &mut staged.file)?;
-            staged.publish_written(root, digest)
-        }
+    if let Ok(staged) = Staged::link(root, path) {
+        return staged.publish(root, digest);
     }
+    // Another disk, or one without hard links.
+    let mut staged = Staged::create(root)?;
+    io::copy(&mut File::open(path)?, &mut staged.file)?;
+    staged.publish_written(root, digest)
 }
 
 /// The size of a file that holds what `digest` says.

@@ -47,7 +47,7 @@ impl From<Value> for StoredSpec {
     fn from(value: Value) -> Self {
         let mut unknown = Vec::new();
         let read = serde_ignored::deserialize(with_names_of_today(value.clone()), |path| {
-            unknown.push(path.to_string())
+            unknown.push(path.to_string());
         });
         let read = read.map_err(|error: serde_json::Error| error.to_string());
         Self { value, read, unknown }

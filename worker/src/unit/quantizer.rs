@@ -47,6 +47,7 @@ impl<'a> Quantizer<'a> {
     }
 
     /// Rounds and clamps; the gradient passes between the lowest and the highest code.
+    #[expect(clippy::needless_pass_by_value, reason = "it is changed in place, and nobody else may read it")]
     pub(super) fn apply(&self, z: Tensor, act: Act) -> Tensor {
         let (lo, hi) = match act {
             Act::None => (self.lo, self.hi),

@@ -83,7 +83,9 @@ impl Growing {
         if let Some(Layer { op: Op::Conv(conv), .. }) = self.network.layers.last_mut() {
             conv.weight.data.iter_mut().for_each(|w| *w *= factor);
             if let Some(bias) = &mut conv.bias {
-                bias.iter_mut().for_each(|b| *b *= factor.min(1.0));
+                for b in bias.iter_mut() {
+                    *b *= factor.min(1.0);
+                }
             }
         }
     }

@@ -139,7 +139,9 @@ fn the_angle_fit_of_symmetric_levels_finds_what_a_walk_over_every_breakpoint_fin
             let mut w = heavy_tailed(length.clamp(20, 700), outlier, 300 + seed);
             if seed % 2 == 1 {
                 // Ties and zeros.
-                w.iter_mut().for_each(|x| *x = (*x * 8.0).round() / 8.0);
+                for x in &mut w {
+                    *x = (*x * 8.0).round() / 8.0;
+                }
             }
             let (got, best) = (objective(&w, &values(&fitted(choice, &w))), sweep(&w, &lists));
             assert!((got - best).abs() <= 1e-9 * best, "{choice:?} {outlier}: {got} of {best}");

@@ -54,7 +54,7 @@ pub(super) fn of_layers(refusals: &[Refusal]) -> Vec<Reason> {
 
 /// All that stands against a job as far as its data go.
 pub(super) fn of_data(facts: &Facts<'_>) -> Vec<Reason> {
-    if let Some(unusable) = facts.format.and_then(|format| format.unusable()) {
+    if let Some(unusable) = facts.format.and_then(dyadic_data::Format::unusable) {
         return vec![Reason::new("dataset", unusable)];
     }
     let mut reasons = Vec::new();
@@ -63,11 +63,10 @@ pub(super) fn of_data(facts: &Facts<'_>) -> Vec<Reason> {
             Some(split) if split.images == 0 => {
                 reasons.push(Reason::new(field, format!("the split {name:?} has no image")));
             }
-            Some(_) => {}
             None if facts.contents.is_some() => {
                 reasons.push(Reason::new(field, format!("the dataset has no split {name:?}")));
             }
-            None => {}
+            Some(_) | None => {}
         }
     }
     reasons.extend(against_model(facts));

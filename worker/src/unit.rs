@@ -16,14 +16,14 @@ mod rule;
 mod table;
 
 use dyadic_engine::model as ir;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::WorkerError;
 use crate::export::Exporter;
 use crate::net::{FloatNet, Leaves, Pass, Watch};
 use crate::requantize::{Target, choose};
 use crate::state::State;
-use dyadic_plan::{Act, Plan, UnitOp};
+use dyadic_plan::{Act, Coding, Plan, UnitOp};
 use quantizer::Quantizer;
 
 /// One unit of the plan.
@@ -135,6 +135,14 @@ impl<'a> Fake<'a> {
             (t * (-f64::from(channel.shift)).exp2()).floor_().clamp_(f64::from(lo), f64::from(hi))
         };
         self.quantizer().replace(sum * channel.slope(), &codes)
+    }
+
+    /// The kind that a unit's output has where `x` is its input: f32 where the codes need more bits than bf16 has.
+    fn kind(&self, x: &Tensor) -> Kind {
+        match self.plan.tensors[self.unit.output].coding {
+            Coding::Codes { bits: 9.., .. } => Kind::Float,
+            _ => x.kind(),
+        }
     }
 
     /// Rounds to the output's codes.

@@ -4,7 +4,6 @@ use dyadic_engine::model as ir;
 use dyadic_graph::network::Window;
 use tch::{Kind, Tensor};
 
-use super::conv::convolve;
 use super::rule::Rule;
 use super::{Fake, Float, Site, Unit, from_window, pair, to_window};
 use crate::error::WorkerError;
@@ -30,7 +29,7 @@ impl Unit for AveragePool<'_> {
         let (lo, hi) = at.plan.tensors[at.unit.inputs[0]].coding.range();
         let bound = lo.unsigned_abs().max(hi.unsigned_abs()).saturating_mul(positions);
         let sum = sum(&x.to_kind(Kind::Float), self.0);
-        at.uniform(&sum, at.ratio(0) / f64::from(positions), bound).to_kind(x.kind())
+        at.uniform(&sum, at.ratio(0) / f64::from(positions), bound).to_kind(at.kind(x))
     }
 
     fn export(&self, to: &Exporter, unit: &dyadic_plan::Unit) -> Result<ir::Op, WorkerError> {
@@ -41,20 +40,16 @@ impl Unit for AveragePool<'_> {
     }
 }
 
-/// Sum over windows; padding counts as zero. Of integers it is exact while it stays below 2^24.
+/// Sum over windows, which have no dilation (the plan refuses one); padding counts as zero. Of integers it is exact while
+/// it stays below 2^24.
 fn sum(x: &Tensor, window: &Window) -> Tensor {
-    let [_, channels, height, width] = x.size()[..] else { return x.shallow_clone() };
-    let [kh, kw] = pair(window.kernel);
-    if window.dilation != [1, 1] {
-        let ones = Tensor::ones([channels, 1, kh, kw], (x.kind(), x.device()));
-        return convolve(x, &ones, window, channels as usize);
-    }
-    if [kh, kw] == [height, width] && window.padding == [0; 4] {
+    let kernel = pair(window.kernel);
+    if kernel == x.size()[2..] && window.padding == [0; 4] {
         return x.sum_dim_intlist([2i64, 3].as_slice(), true, x.kind());
     }
     let [top, left, bottom, right] = window.padding.map(|p| p as i64);
     let x = if window.padding == [0; 4] { x.shallow_clone() } else { x.zero_pad2d(left, right, top, bottom) };
-    x.avg_pool2d([kh, kw], pair(window.stride), [0, 0], false, true, 1)
+    x.avg_pool2d(kernel, pair(window.stride), [0, 0], false, true, 1)
 }
 
 /// The exact sum over windows, requantized.

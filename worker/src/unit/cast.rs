@@ -20,7 +20,7 @@ impl Unit for Cast {
         let x = at.inputs[0];
         let (lo, hi) = at.plan.tensors[at.unit.inputs[0]].coding.range();
         let bound = lo.unsigned_abs().max(hi.unsigned_abs());
-        at.uniform(&x.to_kind(Kind::Float), at.ratio(0), bound).to_kind(x.kind())
+        at.uniform(&x.to_kind(Kind::Float), at.ratio(0), bound).to_kind(at.kind(x))
     }
 
     fn export(&self, to: &Exporter, unit: &dyadic_plan::Unit) -> Result<ir::Op, WorkerError> {

@@ -157,12 +157,10 @@ pub(crate) fn all() -> Vec<Network> {
         nets.push(net.head(x));
     }
     let uneven = Window { padding: [0, 0, 1, 1], ..window(3, 2, 0) };
-    let dilated = Window { dilation: [2, 2], ..window(3, 1, 0) };
     let pools = [
         ("max", Op::MaxPool(window(2, 2, 0)), window(2, 2, 0)),
         ("uneven-max", Op::MaxPool(uneven), uneven),
         ("average", average(window(3, 2, 1)), window(3, 2, 1)),
-        ("dilated-average", average(dilated), dilated),
     ];
     for (name, op, window) in pools {
         let mut net = Growing::new(name, SHAPE);

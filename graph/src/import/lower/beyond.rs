@@ -86,7 +86,7 @@ impl<'a> Lowering<'a> {
         let elsewhere = extents.iter().skip(1).any(|&extent| extent == Extent::Batch);
         match (extents.first_mut(), dims.first()) {
             (Some(first @ Extent::Unknown), _) if !elsewhere && self.batch_name.is_none() => {
-                *first = Extent::Batch
+                *first = Extent::Batch;
             }
             (Some(first), Some(dim)) if dim.dim_value.is_some() && dim.dim_value == self.batch => {
                 *first = Extent::Batch;
@@ -151,9 +151,10 @@ fn reason(call: &Call<'_>) -> Result<Option<String>, Refusal> {
 
 /// Arithmetic with a constant that is not one number a channel.
 fn by_position(call: &Call<'_>) -> Option<String> {
-    let (constant, value) = match (call.operand(0)?, call.operand(1)?) {
-        (Slot::Constant(constant), value) | (value, Slot::Constant(constant)) => (constant, value),
-        _ => return None,
+    let ((Slot::Constant(constant), value) | (value, Slot::Constant(constant))) =
+        (call.operand(0)?, call.operand(1)?)
+    else {
+        return None;
     };
     let rank = extents_of(value).filter(|_| flows(value))?.len();
     let front = rank.checked_sub(constant.shape.len())?;

@@ -141,11 +141,11 @@ pub(super) fn split(call: &Call<'_>, outputs: usize) -> Option<Vec<Option<Extent
     let shape = extents_of(call.operand(0)?)?;
     let axis = axis_of(call.attributes.int("axis", 0).ok()?, shape.len()).ok()?;
     let Known(length) = *shape.get(axis)? else { return None };
-    let sizes = if let Some(sizes) = numbers(call, 1) {
+    let sizes: Extents = if let Some(sizes) = numbers(call, 1) {
         sizes.into_iter().map(extent).collect()
     } else {
         let part = length.div_ceil(outputs.max(1));
-        (0..outputs).map(|index| Known(part.min(length.saturating_sub(index * part)))).collect::<Vec<_>>()
+        (0..outputs).map(|index| Known(part.min(length.saturating_sub(index * part)))).collect()
     };
     let part = |size: &Extent| {
         let mut part = shape.clone();

@@ -108,9 +108,10 @@ impl Reporter<'_> {
 
     /// A line for the job's log and for our own.
     fn say(&mut self, level: &str, message: String) {
-        match level {
-            "warn" => warn!("{message}"),
-            _ => info!("{message}"),
+        if level == "warn" {
+            warn!("{message}");
+        } else {
+            info!("{message}");
         }
         self.lines.push(LogLine { level: level.to_string(), message });
     }

@@ -91,11 +91,9 @@ pub(super) fn clear_staging(root: &Path) -> io::Result<usize> {
 fn is_whole(root: &Path, digest: &Digest, size: u64) -> Result<bool, BlobError> {
     let path = blob_path(root, digest);
     let Ok(mut file) = File::open(&path) else { return Ok(false) };
-    if file.metadata().map_or(true, |found| found.len() != size) {
-        return Ok(false);
-    }
     // What cannot be read is as good as damaged: it is written anew.
-    if hash(&mut file).map_or(true, |actual| actual != *digest) {
+    let sized = file.metadata().is_ok_and(|found| found.len() == size);
+    if !sized || !hash(&mut file).is_ok_and(|actual| actual == *digest) {
         return Ok(false);
     }
     // Whoever renamed it may have died before this.

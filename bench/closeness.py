@@ -1,6 +1,6 @@
 """Holds zero-epoch 8-bit networks to their float originals, beside ONNX Runtime's int8 form of the same files.
 
-    .venv-bench/bin/python bench/closeness.py FOLDER [--family NAME …] [--programs target/release] [--pictures IDX_OR_PNG_STRIP]
+    .venv-bench/bin/python bench/closeness.py FOLDER [--family NAME …] [--programs target/release] [--pictures ARCHIVE]
 
 For every family and both of PyTorch's exporters: an ONNX file with random weights whose normalizations have the statistics of the
 pictures, 64 pictures (CIFAR-10's, enlarged), and three int8 forms of it, all calibrated on these pictures: Dyadic's with 8-bit weights and

@@ -42,7 +42,7 @@ async fn forget_results(bench: &Bench, disk: &SmallDisk, keep: &[Digest]) {
 }
 
 fn near_its_end(job: &Job) -> bool {
-    let far = job.phase == "train" && job.progress_done * 10 > job.progress_total * 9;
+    let far = job.phase == "train" && job.progress_done * 10 > job.progress_total * 7;
     far || matches!(job.phase.as_str(), "evaluate" | "export")
 }
 
@@ -59,7 +59,7 @@ async fn a_full_disk_delays_jobs_and_never_makes_an_artifact_that_is_not_whole()
     let disk = disk.expect("mounted above");
     let inputs = bench.inputs().await;
     let mut worker = bench.worker("undisturbed");
-    let id = bench.submit(JobSpec { epochs: 24, ..long() }).await;
+    let id = bench.submit(JobSpec { epochs: 72, ..long() }).await;
     let expected = bench.until(id, "undisturbed", |j| j.state == JobState::Succeeded).await;
     let expected = expected.artifact.0.expect("a success has an artifact").sha256;
 
@@ -69,7 +69,7 @@ async fn a_full_disk_delays_jobs_and_never_makes_an_artifact_that_is_not_whole()
         .enumerate()
     {
         forget_results(&bench, &disk, &inputs).await;
-        let id = bench.submit(JobSpec { epochs: 24, ..long() }).await;
+        let id = bench.submit(JobSpec { epochs: 72, ..long() }).await;
         bench.until(id, "in training", in_training).await;
         if moment == Moment::Publish {
             bench.until(id, "near its end", near_its_end).await;

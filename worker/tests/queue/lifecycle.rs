@@ -39,7 +39,7 @@ async fn a_killed_worker_s_job_ends_with_the_same_bits_on_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_starts_over_on_other_arithmetic_gets_new_checkpoints_and_no_stall_adds_up() {
     let bench = Bench::new().await;
-    let id = bench.submit(JobSpec { threads: None, epochs: 48, ..long() }).await;
+    let id = bench.submit(JobSpec { threads: None, epochs: 144, ..long() }).await;
     let threads = |count| [("OMP_NUM_THREADS", count)];
     let mut far = 0;
     for (fence, count) in [(1, "1"), (2, "2"), (3, "1"), (4, "2")] {

@@ -143,7 +143,6 @@ fn every_family_quantizes_exactly_with_every_method() {
         "lenet_tanh_script13",
         "lenet_sigmoid_script20",
         "preact_dynamo20",
-        "odds_dynamo20",
     ];
     let methods = [(Method::Aptq, 2), (Method::Apq, 2), (Method::Apq, 3), (Method::Apq, 4), (Method::Apq, 5)];
     for family in families {

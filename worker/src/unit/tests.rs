@@ -44,6 +44,7 @@ struct Built {
     state: State,
     weights: Vec<Vec<f32>>,
     model: Arc<dyadic_engine::model::Model>,
+    engine: Engine,
     codes: Tensor,
 }
 
@@ -64,7 +65,9 @@ fn build(network: &Network, method: Choice) -> Built {
     let codes = coder.batch(&images, &indices, None, place).0;
     let naming = Naming::default();
     let model = recalibrate::build(&plan, &mut state, &naming, &[codes.shallow_clone()], &mut Silent);
-    Built { model: Arc::new(model.expect("folded")), plan, state, weights, codes }
+    let model = Arc::new(model.expect("folded"));
+    let engine = Engine::new(Arc::clone(&model)).expect("a checked model");
+    Built { model, engine, plan, state, weights, codes }
 }
 
 fn integers(t: &Tensor) -> Vec<i64> {
@@ -74,10 +77,9 @@ fn integers(t: &Tensor) -> Vec<i64> {
 
 /// Each unit gets the exact codes of its inputs, so that no unit answers for another.
 fn compare(name: &str, built: &Built, kind: Kind, images: i64) {
-    let Built { plan, state, weights, model, codes } = built;
+    let Built { plan, state, weights, model, engine, codes } = built;
     let codes = codes.narrow(0, 0, images);
     let exact = Simulation::new(model, Device::Cpu).trace(&codes);
-    let engine = Engine::new(Arc::clone(model)).expect("a checked model");
     let first: Vec<i32> = integers(&codes.narrow(0, 0, 1)).into_iter().map(|v| v as i32).collect();
     let trace = engine.trace(&mut engine.scratch(), &first).expect("it runs");
     let upload =
@@ -115,6 +117,8 @@ fn compare(name: &str, built: &Built, kind: Kind, images: i64) {
 
 #[test]
 fn graph_simulation_and_engine_compute_the_same_integers() {
+    // Maps this small take longer to share out than to compute.
+    tch::set_num_threads(1);
     for network in networks::all() {
         let four = Choice::new(Family::Apq, Some("two-term"), 4, None).expect("it exists");
         for method in [Choice::linear8(), four] {

@@ -8,20 +8,16 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Fake, of};
 use crate::calibrate::Calibration;
-use crate::data;
 use crate::export::Naming;
 use crate::images::Coder;
 use crate::net::{Collect, Leaves, Pass, Place, Upload};
+use crate::networks;
 use crate::observer::{Control, Observer, Progress};
 use crate::recalibrate;
 use crate::simulate::Simulation;
 use crate::state::{Fit, State};
 use dyadic_plan::codebook::{Choice, Family, Fitter};
 use dyadic_plan::{Plan, Rules, Settings, UnitOp, lower};
-
-#[path = "../../tests/support/networks.rs"]
-#[allow(dead_code, unreachable_pub)]
-mod networks;
 
 struct Silent;
 

@@ -247,3 +247,33 @@ impl StepErrors {
 fn to_vec(t: &Tensor) -> Result<Vec<f64>, WorkerError> {
     Ok(Vec::<f64>::try_from(t.to_kind(Kind::Double).to_device(tch::Device::Cpu).contiguous())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::networks;
+    use dyadic_plan::codebook::Choice;
+    use dyadic_plan::{Rules, Settings, lower};
+
+    fn exponents(plan: &Plan, batches: &[Tensor]) -> Vec<i32> {
+        let place = Place { device: Device::Cpu, kind: Kind::Float };
+        let mut calibration = Calibration::new(plan, place);
+        batches.iter().for_each(|batch| calibration.add(batch));
+        let state = calibration.finish(0.02, false).expect("calibrated");
+        state.steps.iter().map(|s| s.exponent).collect()
+    }
+
+    #[test]
+    fn a_step_covers_batches_that_come_later_as_well() {
+        let settings = Settings { weights: Choice::linear8(), strict: false, conv3x3_bits: 8, other_bits: 8 };
+        let rules = Rules::of(&settings).expect("sound settings");
+        let plan = lower(&networks::residual(), &rules).expect("it can be lowered");
+        tch::manual_seed(5);
+        let large = Tensor::randn([16, 3, 12, 12], (Kind::Float, Device::Cpu));
+        let small = &large * 0.01;
+        let expected = exponents(&plan, &[large.shallow_clone()]);
+        assert_eq!(exponents(&plan, &[small, large]), expected);
+    }
+}

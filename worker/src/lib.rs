@@ -18,6 +18,9 @@ pub mod export;
 pub mod images;
 pub mod job;
 pub mod net;
+#[cfg(test)]
+#[path = "../tests/support/networks.rs"]
+mod networks;
 pub mod observer;
 pub mod quantize;
 pub mod recalibrate;

@@ -192,14 +192,9 @@ fn logits(
 }
 
 /// Convolution of `x` without bias; uneven padding is made explicit.
-///
-/// A kernel as large as the map makes one product of matrices: what it is, and in libtorch 2.13 the only safe way, since
-/// oneDNN's gradient for the weights of 1 × 1 maps writes past its buffer where filters are no multiple of its block.
 pub(crate) fn convolve(x: &Tensor, weight: &Tensor, window: &Window, groups: usize) -> Tensor {
-    let whole = x.size()[2..] == weight.size()[2..] && window.padding == [0; 4] && window.dilation == [1; 2];
-    if whole && groups == 1 {
-        let product = x.flatten(1, -1).linear(&weight.flatten(1, -1), None::<Tensor>);
-        return product.unsqueeze(-1).unsqueeze(-1);
+    if let Some(product) = as_product(x, weight, window, groups) {
+        return product;
     }
     let [top, left, bottom, right] = window.padding.map(|p| p as i64);
     let (x, padding) = if top == bottom && left == right {
@@ -208,6 +203,31 @@ pub(crate) fn convolve(x: &Tensor, weight: &Tensor, window: &Window, groups: usi
         (x.zero_pad2d(left, right, top, bottom), [0, 0])
     };
     x.conv2d(weight, None::<Tensor>, pair(window.stride), padding, pair(window.dilation), groups as i64)
+}
+
+/// Channels in a block of oneDNN's kernels.
+const BLOCK: i64 = 16;
+
+/// The convolution as one product of matrices: where the kernel is as large as the map, and where it is 1 × 1 with channels
+/// that fill no block. In libtorch 2.13, oneDNN's gradient for the weights of the latter writes past its buffer.
+fn as_product(x: &Tensor, weight: &Tensor, window: &Window, groups: usize) -> Option<Tensor> {
+    let ([n, channels, height, width], [filters, _, kh, kw]) = (&x.size()[..], &weight.size()[..]) else {
+        return None;
+    };
+    if groups != 1 || window.padding != [0; 4] {
+        return None;
+    }
+    if (kh, kw) == (height, width) && window.dilation == [1; 2] {
+        let product = x.flatten(1, -1).linear(&weight.flatten(1, -1), None::<Tensor>);
+        return Some(product.view([*n, *filters, 1, 1]));
+    }
+    if (*kh, *kw) != (1, 1) || (channels % BLOCK == 0 && filters % BLOCK == 0) {
+        return None;
+    }
+    let [down, across] = pair(window.stride);
+    let kept = x.slice(2, None, None, down).slice(3, None, None, across);
+    let product = kept.permute([0, 2, 3, 1]).linear(&weight.flatten(1, -1), None::<Tensor>);
+    Some(product.permute([0, 3, 1, 2]))
 }
 
 /// Exact sums and the engine's epilogue.

@@ -8,20 +8,16 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Fake, of};
 use crate::calibrate::Calibration;
-use crate::data;
 use crate::export::Naming;
 use crate::images::Coder;
 use crate::net::{Collect, Leaves, Pass, Place, Upload};
+use crate::networks;
 use crate::observer::{Control, Observer, Progress};
 use crate::recalibrate;
 use crate::simulate::Simulation;
 use crate::state::{Fit, State};
 use dyadic_plan::codebook::{Choice, Family, Fitter};
 use dyadic_plan::{Plan, Rules, Settings, UnitOp, lower};
-
-#[path = "../../tests/support/networks.rs"]
-#[allow(dead_code, unreachable_pub)]
-mod networks;
 
 struct Silent;
 
@@ -44,6 +40,7 @@ struct Built {
     state: State,
     weights: Vec<Vec<f32>>,
     model: Arc<dyadic_engine::model::Model>,
+    engine: Engine,
     codes: Tensor,
 }
 
@@ -64,7 +61,9 @@ fn build(network: &Network, method: Choice) -> Built {
     let codes = coder.batch(&images, &indices, None, place).0;
     let naming = Naming::default();
     let model = recalibrate::build(&plan, &mut state, &naming, &[codes.shallow_clone()], &mut Silent);
-    Built { model: Arc::new(model.expect("folded")), plan, state, weights, codes }
+    let model = Arc::new(model.expect("folded"));
+    let engine = Engine::new(Arc::clone(&model)).expect("a checked model");
+    Built { model, engine, plan, state, weights, codes }
 }
 
 fn integers(t: &Tensor) -> Vec<i64> {
@@ -74,10 +73,9 @@ fn integers(t: &Tensor) -> Vec<i64> {
 
 /// Each unit gets the exact codes of its inputs, so that no unit answers for another.
 fn compare(name: &str, built: &Built, kind: Kind, images: i64) {
-    let Built { plan, state, weights, model, codes } = built;
+    let Built { plan, state, weights, model, engine, codes } = built;
     let codes = codes.narrow(0, 0, images);
     let exact = Simulation::new(model, Device::Cpu).trace(&codes);
-    let engine = Engine::new(Arc::clone(model)).expect("a checked model");
     let first: Vec<i32> = integers(&codes.narrow(0, 0, 1)).into_iter().map(|v| v as i32).collect();
     let trace = engine.trace(&mut engine.scratch(), &first).expect("it runs");
     let upload =
@@ -115,6 +113,8 @@ fn compare(name: &str, built: &Built, kind: Kind, images: i64) {
 
 #[test]
 fn graph_simulation_and_engine_compute_the_same_integers() {
+    // Maps this small take longer to share out than to compute.
+    tch::set_num_threads(1);
     for network in networks::all() {
         let four = Choice::new(Family::Apq, Some("two-term"), 4, None).expect("it exists");
         for method in [Choice::linear8(), four] {

@@ -190,7 +190,7 @@ fn average(window: Window) -> Op {
 /// `(x − mean)/std` inside the graph, as exporters leave it.
 pub(crate) fn affine_on_the_input() -> Network {
     let mut net = Growing::new("affine-on-the-input", SHAPE);
-    let norm = BatchNorm::from_affine(vec![0.25, 0.22, 0.28], vec![0.6, -0.5, 0.4]);
+    let norm = BatchNorm::from_affine(vec![4.0, 3.5, 4.5], vec![-2.0, 1.5, -1.8]);
     let x = net.same(Op::BatchNorm(norm), net.input());
     let x = net.conv_relu(x, 8, 3);
     let x = net.conv_relu(x, 8, 3);

@@ -320,7 +320,7 @@ fn what_does_not_fit_is_refused_in_words() {
 
 #[test]
 fn a_training_that_diverged_fails_and_names_the_learning_rate() {
-    for name in ["lenet_relu_dynamo20", "vgg_bn_script16"] {
+    for name in ["lenet_relu_dynamo20", "vgg_bn_script16", "resnet_script13"] {
         let network = import(name);
         let shape = shape_of(&network);
         let images = halves(64, shape, 12);

@@ -260,7 +260,9 @@ mod tests {
     fn exponents(plan: &Plan, batches: &[Tensor]) -> Vec<i32> {
         let place = Place { device: Device::Cpu, kind: Kind::Float };
         let mut calibration = Calibration::new(plan, place);
-        batches.iter().for_each(|batch| calibration.add(batch));
+        for batch in batches {
+            calibration.add(batch);
+        }
         let state = calibration.finish(0.02, false).expect("calibrated");
         state.steps.iter().map(|s| s.exponent).collect()
     }

@@ -63,7 +63,7 @@ fn build(network: &Network, method: Choice) -> Built {
     let model = recalibrate::build(&plan, &mut state, &naming, &[codes.shallow_clone()], &mut Silent);
     let model = Arc::new(model.expect("folded"));
     let engine = Engine::new(Arc::clone(&model)).expect("a checked model");
-    Built { model, engine, plan, state, weights, codes }
+    Built { plan, state, weights, model, engine, codes }
 }
 
 fn integers(t: &Tensor) -> Vec<i64> {

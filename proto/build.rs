@@ -25,10 +25,12 @@ const SHARED_BYTES: [&str; 4] = [
 ];
 
 /// Messages that are also kept as JSON, as they came.
-const RECORDED: [&str; 5] = [
+const RECORDED: [&str; 7] = [
     ".dyadic.v1.ActivationBits",
     ".dyadic.v1.JobSpec",
     ".dyadic.v1.Normalization",
+    ".dyadic.v1.Preprocess",
+    ".dyadic.v1.Size",
     ".dyadic.v1.Splits",
     ".dyadic.v1.Tag",
 ];

@@ -127,6 +127,15 @@ pub struct JobSpec {
     pub augment: bool,
     /// Preprocessing of images, one pair a channel; the default is that of CIFAR-10.
     pub normalization: Normalization,
+    /// What is done to pictures before the network reads them, as `dyadic-data` writes it; unset: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<serde_json::Value>,
+    /// Share of the training images that makes a validation split; unset: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<f64>,
+    /// Share of a split's pictures that may be broken; unset: 0.01.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skip_broken: Option<f64>,
 }
 
 /// A setting that is out of range.
@@ -167,6 +176,9 @@ impl Default for JobSpec {
                 mean: vec![0.4914, 0.4822, 0.4465],
                 std: vec![0.2470, 0.2435, 0.2616],
             },
+            preprocess: None,
+            validation: None,
+            skip_broken: None,
         }
     }
 }
@@ -210,6 +222,12 @@ impl JobSpec {
             if value == Some(0) || (field == "threads" && value.is_some_and(|t| t > 1024)) {
                 return fail(field, format!("{value:?} is out of range; leave it out for the default"));
             }
+        }
+        if let Some(part) = self.validation.filter(|part| !(*part > 0.0 && *part <= 0.5)) {
+            return fail("validation", format!("{part} is not above 0 and at most 0.5"));
+        }
+        if let Some(part) = self.skip_broken.filter(|part| !share(*part)) {
+            return fail("skip_broken", format!("{part} is not in 0 to 1"));
         }
         let Normalization { mean, std } = &self.normalization;
         if mean.len() != std.len() || mean.len() > 16 {
@@ -272,6 +290,9 @@ mod tests {
             (JobSpec { threads: Some(0), ..d() }, "threads"),
             (JobSpec { eval_limit: Some(0), ..d() }, "eval_limit"),
             (JobSpec { epochs: 10_001, ..d() }, "epochs"),
+            (JobSpec { validation: Some(0.6), ..d() }, "validation"),
+            (JobSpec { validation: Some(0.0), ..d() }, "validation"),
+            (JobSpec { skip_broken: Some(-0.1), ..d() }, "skip_broken"),
             (
                 JobSpec { activation_bits: ActivationBits { conv3x3: 3, other: 8 }, ..d() },
                 "activation_bits.conv3x3",

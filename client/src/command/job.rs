@@ -3,6 +3,7 @@
 pub(crate) mod describe;
 pub(crate) mod epochs;
 mod list;
+pub(crate) mod pictures;
 mod plan;
 pub(crate) mod show;
 pub(crate) mod spec;

@@ -1,5 +1,7 @@
 //! A job's settings between the API and the domain: unset means the default on the way in, everything is set on the way out.
 
+mod preprocess;
+
 use dyadic_plan::codebook::{self, Choice, Family, NoSuchCodebook};
 use dyadic_proto::v1 as pb;
 use dyadic_store::spec::{
@@ -41,6 +43,9 @@ pub(crate) fn settings(spec: &pb::JobSpec) -> Result<JobSpec, ApiError> {
         eval_limit: limit("eval_limit", spec.eval_limit)?,
         augment: spec.augment.unwrap_or(unset.augment),
         normalization: normalization(spec.normalization.as_ref()),
+        preprocess: spec.preprocess.as_ref().map(preprocess::settings).transpose()?,
+        validation: spec.validation,
+        skip_broken: spec.skip_broken,
     };
     settings.validate().map_err(|error| ApiError::field(error.field, error.reason))?;
     Ok(settings)
@@ -121,6 +126,9 @@ pub(crate) fn to_proto(settings: &JobSpec) -> pb::JobSpec {
         eval_limit: settings.eval_limit.map(u64::from),
         augment: Some(settings.augment),
         normalization: (!mean.is_empty()).then_some(pb::Normalization { mean, std }),
+        preprocess: settings.preprocess.as_ref().and_then(preprocess::to_proto),
+        validation: settings.validation,
+        skip_broken: settings.skip_broken,
         ..pb::JobSpec::default()
     }
 }
@@ -240,6 +248,9 @@ mod tests {
                 requant: pb::Requant::Shift.into(),
                 train_limit: Some(10),
                 normalization: Some(pb::Normalization { mean: vec![0.5], std: vec![0.25] }),
+                preprocess: Some(pb::Preprocess { shorter_side: 72, crop: Some(pb::Size { height: 64, width: 64 }), color: pb::Color::Bgr.into(), ..Default::default() }),
+                validation: Some(0.1),
+                skip_broken: Some(0.0),
                 ..Default::default()
             },
         ];

@@ -164,6 +164,7 @@ fn spec_facts(spec: &v1::JobSpec) -> Vec<(&'static str, String)> {
         ("activations", bits.unwrap_or_default()),
         ("requantize", word(spec.requant().as_str_name())),
         ("normalize", normalization.unwrap_or_default()),
+        ("pictures", spec.preprocess.as_ref().map(pictures::told).unwrap_or_default()),
         ("splits", splits.unwrap_or_default()),
         (
             "images",

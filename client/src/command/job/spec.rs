@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use dyadic_data::normalization as published;
 use dyadic_proto::v1::{self, ActivationBits, JobSpec, Normalization, Splits, Tag};
 
+use super::pictures::Pictures;
 use crate::command::tag;
 
 /// What to quantize, with what, how.
@@ -130,6 +131,14 @@ struct Images {
     /// Shift and mirror training images, or not
     #[arg(long, value_name = "BOOL")]
     augment: Option<bool>,
+    /// Set this share of the training images apart as the split "validation", where the dataset has none
+    #[arg(long, value_name = "SHARE")]
+    validation: Option<f64>,
+    /// Leave out broken pictures up to this share of a split [default: 0.01]
+    #[arg(long, value_name = "SHARE")]
+    skip_broken: Option<f64>,
+    #[command(flatten)]
+    pictures: Pictures,
 }
 
 macro_rules! choices {
@@ -260,6 +269,9 @@ impl SpecArgs {
             splits: (splits != Splits::default()).then_some(splits),
             priority: self.priority,
             tags: self.tag.clone(),
+            preprocess: i.pictures.build()?,
+            validation: i.validation,
+            skip_broken: i.skip_broken,
         })
     }
 }
@@ -292,7 +304,7 @@ mod tests {
             "--name s --experiment e --tag a=b --priority -3 --method apq --bits 4 --codebook two-term --objective angle --strict --requant shift \
              --activation-bits-3x3 6 --activation-bits 8 --epochs 2 --batch-size 32 --lr 0.1 --momentum 0.8 --weight-decay 0.01 \
              --seed 7 --loss both --ema 0.9 --freeze-at 0.5 --threads 1 --precision bf16 --mean 0.5,0.25 --std 1,2 \
-             --train-split t --eval-split v --train-limit 10 --eval-limit 5 --augment false",
+             --train-split t --eval-split v --train-limit 10 --eval-limit 5 --augment false --resize 72 --crop 64 --validation 0.1 --skip-broken 0.05",
         )
         .unwrap();
         let wanted = JobSpec {
@@ -325,6 +337,9 @@ mod tests {
             splits: Some(Splits { train: "t".into(), eval: "v".into() }),
             priority: Some(-3),
             tags: vec![Tag { key: "a".into(), value: "b".into() }],
+            preprocess: Some(v1::Preprocess { shorter_side: 72, crop: Some(v1::Size { height: 64, width: 64 }), ..Default::default() }),
+            validation: Some(0.1),
+            skip_broken: Some(0.05),
         };
         assert_eq!(spec, wanted);
     }

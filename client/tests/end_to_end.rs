@@ -146,7 +146,7 @@ fn a_plan_says_what_the_job_has_made(stack: &Stack, job: &str) {
     let table = text(&stack.ok(&flags).stdout);
     assert!(table.contains("linear8 8") && table.contains("sign-split 2 angle") && table.contains("total"));
     let toml = text(&stack.ok(&[&flags[..], &["--toml"]].concat()).stdout);
-    assert!(toml.starts_with("version = 1\n") && toml.contains("[[layer]]"), "{toml}");
+    assert!(toml.starts_with("version = 1\n") && toml.contains("[outcome]"), "{toml}");
     assert_eq!(stack.json(&["job", "list"]), before, "a plan queues nothing");
 }
 

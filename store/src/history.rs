@@ -161,6 +161,20 @@ impl Store {
         rows.into_iter().map(|row| row.try_into().map_err(StoreError::from)).collect()
     }
 
+    /// What was planned for each layer of a job of this owner (`None`: of any), as a plan's text; nothing for jobs from
+    /// before plans were kept.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn plan_of(&self, owner: Option<&str>, id: Uuid) -> Result<Option<String>> {
+        sqlx::query_scalar("SELECT plan FROM job WHERE id = $1 AND ($2::text IS NULL OR owner = $2)")
+            .bind(id)
+            .bind(owner)
+            .fetch_optional(&self.pool)
+            .await?
+            .ok_or_else(|| StoreError::not_found("job", id))
+    }
+
     /// A page of experiments by owner and name, after the last one of the page before.
     ///
     /// # Errors

@@ -127,6 +127,9 @@ pub struct JobSpec {
     pub augment: bool,
     /// Preprocessing of images, one pair a channel; the default is that of CIFAR-10.
     pub normalization: Normalization,
+    /// The text of a plan that says more than the settings above can: its rules, with every default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
 }
 
 /// A setting that is out of range.
@@ -167,6 +170,7 @@ impl Default for JobSpec {
                 mean: vec![0.4914, 0.4822, 0.4465],
                 std: vec![0.2470, 0.2435, 0.2616],
             },
+            plan: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 pub(crate) mod describe;
 pub(crate) mod epochs;
 mod list;
-mod plan;
+pub(crate) mod plan;
 pub(crate) mod show;
 pub(crate) mod spec;
 pub(crate) mod watch;

@@ -41,8 +41,11 @@ pub(crate) enum Runs {
     Show {
         /// Id, or `last`
         id: String,
+        /// Only the plan of its layers, as TOML text that `--plan FILE` takes
+        #[arg(long)]
+        plan: bool,
     },
-    /// Put runs side by side: where their specs differ, and what came of it
+    /// Put runs side by side: where their specs and plans differ, and what came of it
     Compare(compare::Compare),
     /// Draw metrics in the terminal, or into an SVG file
     #[command(after_help = PLOT_HELP)]
@@ -67,7 +70,10 @@ impl Runs {
         match self {
             Runs::List { page, experiment } => list(connection, output, &page, experiment).await,
             Runs::Experiments { page } => experiments(connection, output, &page).await,
-            Runs::Show { id } => show::run(connection, output, resolve(connection, id).await?).await,
+            Runs::Show { id, plan: true } => {
+                show::plan(connection, output, resolve(connection, id).await?).await
+            }
+            Runs::Show { id, .. } => show::run(connection, output, resolve(connection, id).await?).await,
             Runs::Compare(compare) => compare.run(connection, output).await,
             Runs::Plot(plot) => plot.run(connection, output).await,
             Runs::Export(export) => export.run(connection, output).await,
@@ -90,7 +96,7 @@ async fn fetch(connection: &Connection, job_ids: Vec<String>) -> Result<Vec<Run>
     let mut runs = Vec::new();
     // The server compares at most fifty at once.
     for ids in job_ids.chunks(50) {
-        let request = CompareRequest { job_ids: ids.to_vec() };
+        let request = CompareRequest { job_ids: ids.to_vec(), plans: false };
         runs.extend(connection.experiments().compare(request).await?.into_inner().runs);
     }
     Ok(runs)
@@ -149,7 +155,7 @@ async fn list(connection: &Connection, output: Output, page: &Page, experiment: 
             describe::state(job.state(), output.paint),
             field(run, "model"),
             field(run, "dataset"),
-            describe::method(&spec),
+            describe::method_of(job),
             spec.epochs().to_string(),
             output.paint.strong(&accuracy.map(units::percent).unwrap_or_default()),
             points.unwrap_or_default(),

@@ -16,6 +16,7 @@ use dyadic_proto::v1::job_service_server::JobService;
 use dyadic_store::Store;
 use dyadic_store::history::JobFilter;
 use dyadic_store::job::JobState;
+use dyadic_store::queue::Retry;
 use futures::Stream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -105,7 +106,7 @@ impl JobService for JobApi {
         };
         let found = self.store.jobs(&filter).await.map_err(ApiError::from)?;
         let (jobs, next_page_token) = page::cut(found, request.page_size, |job| job.id.to_string());
-        let jobs = jobs.into_iter().map(convert::job).collect();
+        let jobs = jobs.into_iter().map(convert::listed).collect();
         Ok(Response::new(pb::ListJobsResponse { jobs, next_page_token }))
     }
 
@@ -120,8 +121,11 @@ impl JobService for JobApi {
         let caller = caller(&request)?;
         let pb::RetryJobRequest { id, from_checkpoint } = request.into_inner();
         let id = job_id(&id)?;
-        let retried = self.store.retry(scope(&caller), id, &caller.owner, from_checkpoint, self.max_queued);
-        Ok(Response::new(convert::job(retried.await.map_err(ApiError::from)?)))
+        let old = self.store.retryable(scope(&caller), id, from_checkpoint).await.map_err(ApiError::from)?;
+        let plan = submit::plan_again(&self.store, &self.checks, &caller, &old).await?;
+        let retry = Retry { of: id, by: &caller.owner, from_checkpoint, plan: Some(&plan) };
+        let retried = self.store.retry(scope(&caller), &retry, self.max_queued).await;
+        Ok(Response::new(convert::job(retried.map_err(ApiError::from)?)))
     }
 
     async fn watch(

@@ -258,7 +258,11 @@ async fn runs_are_compared_queried_tagged_and_exported() {
         ids.push(job.id);
     }
     let mut history = server.experiments();
-    let compared = history.compare(pb::CompareRequest { job_ids: ids.clone() }).await.unwrap().into_inner();
+    let compared = history
+        .compare(pb::CompareRequest { job_ids: ids.clone(), plans: false })
+        .await
+        .unwrap()
+        .into_inner();
     assert!(compared.differing.contains(&"bits".to_owned()), "{:?}", compared.differing);
     assert!(!compared.differing.contains(&"epochs".to_owned()));
     let last = compared.runs[1].last.iter().find(|metric| metric.name == "epoch/accuracy").unwrap();

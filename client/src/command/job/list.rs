@@ -101,7 +101,7 @@ fn table(jobs: &[v1::Job], names: &Names, output: Output) -> Table {
             describe::state(job.state(), output.paint),
             names.show(&spec.model),
             names.show(&spec.dataset),
-            describe::method(&spec),
+            describe::method_of(job),
             spec.epochs().to_string(),
             show::whereabouts(job),
             units::ago(job.created_at.as_ref(), now),

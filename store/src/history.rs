@@ -24,6 +24,10 @@ pub struct JobFilter {
     pub states: Vec<JobState>,
     /// Only of this experiment.
     pub experiment: Option<String>,
+    /// Only with ids from the first to the second of these.
+    pub ids: Option<(Uuid, Uuid)>,
+    /// Only with all of these.
+    pub tags: Tags,
     /// Only older than this job: the last one of the page before.
     pub before: Option<Uuid>,
     /// At most this many.
@@ -120,6 +124,10 @@ impl Store {
             "SELECT * FROM job_seen \
              WHERE ($1::text IS NULL OR owner = $1) AND (cardinality($2::text[]) = 0 OR state = ANY ($2)) \
                AND ($3::text IS NULL OR experiment = $3) AND ($4::uuid IS NULL OR id < $4) \
+               AND ($6::uuid IS NULL OR id BETWEEN $6 AND $7) \
+               AND NOT EXISTS (SELECT FROM unnest($8::text[], $9::text[]) AS wanted (key, value) \
+                                WHERE NOT EXISTS (SELECT FROM tag WHERE tag.job_id = job_seen.id \
+                                                    AND tag.key = wanted.key AND tag.value = wanted.value)) \
              ORDER BY id DESC LIMIT $5",
         )
         .bind(&filter.owner)
@@ -127,6 +135,10 @@ impl Store {
         .bind(&filter.experiment)
         .bind(filter.before)
         .bind(i64::from(filter.limit))
+        .bind(filter.ids.map(|(first, _)| first))
+        .bind(filter.ids.map(|(_, last)| last))
+        .bind(filter.tags.keys().collect::<Vec<_>>())
+        .bind(filter.tags.values().collect::<Vec<_>>())
         .fetch_all(&self.pool)
         .await?)
     }

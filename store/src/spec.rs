@@ -211,8 +211,11 @@ impl JobSpec {
         for (field, value) in
             [("threads", self.threads), ("train_limit", self.train_limit), ("eval_limit", self.eval_limit)]
         {
-            if value == Some(0) || (field == "threads" && value.is_some_and(|t| t > 1024)) {
-                return fail(field, format!("{value:?} is out of range; leave it out for the default"));
+            let most = if field == "threads" { 1024 } else { u32::MAX };
+            if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
+                let range =
+                    if most == u32::MAX { "at least 1".to_owned() } else { format!("in 1 to {most}") };
+                return fail(field, format!("{value} is not {range}; leave it out for the default"));
             }
         }
         let Normalization { mean, std } = &self.normalization;

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::convert::{caller, scope};
+use super::convert::{caller, scope, tags};
 use super::page;
 use crate::config::Limits;
 use crate::error::ApiError;
@@ -56,6 +56,20 @@ impl JobApi {
 /// A job's id; what is none is as unknown as one that does not exist.
 pub(crate) fn job_id(text: &str) -> Result<Uuid, ApiError> {
     text.parse().map_err(|_| ApiError::NotFound { what: "job", name: text.chars().take(80).collect() })
+}
+
+/// The first and the last id that begin with a prefix; `None` for an empty one.
+fn ids_of(prefix: &str) -> Result<Option<(Uuid, Uuid)>, ApiError> {
+    let digits: String = prefix.chars().filter(|&c| c != '-').take(33).collect();
+    if digits.is_empty() && prefix.is_empty() {
+        return Ok(None);
+    }
+    let end = |fill: &str| {
+        let rest = 32usize.checked_sub(digits.len())?;
+        format!("{digits}{}", fill.repeat(rest)).parse().ok()
+    };
+    let unlike = || ApiError::field("id_prefix", "it is not the beginning of an id");
+    Ok(Some(end("0").zip(end("f")).ok_or_else(unlike)?))
 }
 
 #[tonic::async_trait]
@@ -101,6 +115,8 @@ impl JobService for JobApi {
             owner: scope(&caller).map(str::to_owned),
             states: states(&request.states)?,
             experiment: (!request.experiment.is_empty()).then_some(request.experiment),
+            ids: ids_of(&request.id_prefix)?,
+            tags: tags(request.tags)?,
             before: page::parse(&request.page_token)?,
             limit: page::size(request.page_size) + 1,
         };

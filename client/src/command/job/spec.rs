@@ -129,10 +129,10 @@ struct Images {
     #[arg(long, value_name = "SPLIT")]
     eval_split: Option<String>,
     /// Use only N training images, spread evenly over the split
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     train_limit: Option<u64>,
     /// Use only N evaluation images, spread evenly over the split
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     eval_limit: Option<u64>,
     /// Shift and mirror training images, or not
     #[arg(long, value_name = "BOOL")]
@@ -358,6 +358,14 @@ mod tests {
     }
 
     #[test]
+    fn limits_that_are_no_numbers_of_images_are_called_so() {
+        let said = build("--train-limit -5").unwrap_err();
+        assert!(said.contains("invalid value '-5' for '--train-limit <N>'"), "{said}");
+        let said = build("--eval-limit 0").unwrap_err();
+        assert!(said.contains("invalid value '0' for '--eval-limit <N>'") && said.contains("1.."), "{said}");
+    }
+
+    #[test]
     fn levels_and_boundary_are_other_names_of_codebook_and_objective() {
         let old = build("--method apq --levels single-shift --boundary l2").unwrap();
         assert_eq!(old, build("--method apq --codebook single-shift --objective l2").unwrap());
@@ -373,6 +381,9 @@ mod tests {
             "--mean 0.5 --std 0",
             "--preprocess cifar10 --mean 0 --std 1",
             "--bits 9",
+            "--plan /nonexistent/plan.toml",
+            "--train-limit 0",
+            "--eval-limit -5",
             "--activation-bits 9",
         ] {
             assert!(build(flags).is_err(), "{flags}");

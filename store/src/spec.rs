@@ -136,6 +136,9 @@ pub struct JobSpec {
     /// Share of a split's pictures that may be broken; unset: 0.01.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skip_broken: Option<f64>,
+    /// The text of a plan that says more than the settings above can: its rules, with every default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
 }
 
 /// A setting that is out of range.
@@ -179,6 +182,7 @@ impl Default for JobSpec {
             preprocess: None,
             validation: None,
             skip_broken: None,
+            plan: None,
         }
     }
 }
@@ -219,8 +223,11 @@ impl JobSpec {
         for (field, value) in
             [("threads", self.threads), ("train_limit", self.train_limit), ("eval_limit", self.eval_limit)]
         {
-            if value == Some(0) || (field == "threads" && value.is_some_and(|t| t > 1024)) {
-                return fail(field, format!("{value:?} is out of range; leave it out for the default"));
+            let most = if field == "threads" { 1024 } else { u32::MAX };
+            if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
+                let range =
+                    if most == u32::MAX { "at least 1".to_owned() } else { format!("in 1 to {most}") };
+                return fail(field, format!("{value} is not {range}; leave it out for the default"));
             }
         }
         if let Some(part) = self.validation.filter(|part| !(*part > 0.0 && *part <= 0.5)) {

@@ -2,6 +2,8 @@
 
 mod preprocess;
 
+pub(crate) use preprocess::with_color;
+
 use dyadic_plan::codebook::{self, Family};
 use dyadic_plan::{Asked, Mistake, Read, Rules};
 use dyadic_proto::v1 as pb;

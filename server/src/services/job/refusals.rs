@@ -1,12 +1,14 @@
 //! What a worker would find wrong with a job, found before it is queued: all of it at once.
 
-use dyadic_data::{Contents, Format, SplitContents, normalization};
+use dyadic_data::{Color, Contents, Format, Preprocess, SplitContents, normalization};
 use dyadic_engine::model::Normalization as Engine;
 use dyadic_plan::Refusal;
 use dyadic_store::spec::{JobSpec, Normalization};
+use serde_json::Value;
 
 use crate::error::Reason;
 use crate::services::inspect::Extents;
+use crate::services::spec::with_color;
 
 /// What a job is to be made of.
 pub(super) struct Facts<'a> {
@@ -36,8 +38,33 @@ pub(super) fn normalization(given: &Normalization, facts: &Facts<'_>) -> Normali
     )
 }
 
+/// What is done to pictures, with the colours of the model where none were asked for.
+pub(super) fn preprocess(given: Option<&Value>, facts: &Facts<'_>) -> Option<Value> {
+    let given = given?;
+    let usual = facts.model.and_then(|model| Color::usual(model.input[0])).unwrap_or(Color::Rgb);
+    let whole = with_color(given, usual).and_then(|whole| serde_json::to_value(whole).ok());
+    Some(whole.unwrap_or_else(|| given.clone()))
+}
+
 impl Facts<'_> {
+    /// What is done to pictures.
+    fn preprocess(&self) -> Option<Preprocess> {
+        with_color(self.settings.preprocess.as_ref()?, Color::Rgb)
+    }
+
+    /// Height, width and channels of what a split's images become; none where each is a file with a size of its own and
+    /// nothing is said of what is done to it.
+    fn shape(&self, split: &SplitContents) -> Option<[usize; 3]> {
+        match self.preprocess() {
+            Some(preprocess) => preprocess.shape().ok(),
+            None => split.shape,
+        }
+    }
+
     fn channels(&self) -> Option<usize> {
+        if let Some(preprocess) = self.preprocess() {
+            return Some(preprocess.color.channels());
+        }
         let of_data = self.contents.iter().flat_map(|c| &c.splits).find_map(|split| split.shape);
         of_data.map(|[_, _, channels]| channels).or(self.model.map(|model| model.input[0]))
     }
@@ -82,13 +109,33 @@ fn against_model(facts: &Facts<'_>) -> Vec<Reason> {
     let [channels, height, width] = model.input;
     let splits = || [facts.train, facts.eval].into_iter().filter_map(|name| facts.split(name));
     let mut reasons = Vec::new();
-    let other = splits().filter_map(|split| split.shape).find(|&shape| shape != [height, width, channels]);
+    if splits().any(|split| facts.shape(split).is_none()) {
+        let reason = format!(
+            "its pictures are files of sizes of their own, and the model reads {height} × {width} pixels: say what is done to them \
+             (--resize and --crop)"
+        );
+        reasons.push(Reason::new("preprocess", reason));
+    }
+    let other = splits().filter_map(|split| facts.shape(split)).find(|&shape| shape != [height, width, channels]);
     if let Some([h, w, c]) = other {
+        if facts.preprocess().is_some() {
+            let reason = format!(
+                "it makes {h} × {w} pixels of {c} channels; the model reads {height} × {width} of {channels}"
+            );
+            reasons.push(Reason::new("preprocess", reason));
+            return with_labels(facts, model, reasons);
+        }
         let reason = format!(
             "its images are {h} × {w} pixels of {c} channels; the model reads {height} × {width} of {channels}"
         );
         reasons.push(Reason::new("dataset", reason));
     }
+    with_labels(facts, model, reasons)
+}
+
+/// Labels that the network has no output for.
+fn with_labels(facts: &Facts<'_>, model: Extents, mut reasons: Vec<Reason>) -> Vec<Reason> {
+    let splits = || [facts.train, facts.eval].into_iter().filter_map(|name| facts.split(name));
     let highest = splits().filter_map(|split| split.highest_label).max();
     if let Some(highest) = highest.filter(|&highest| highest as usize >= model.outputs) {
         let reason = format!("label {highest} occurs, but the model has {} outputs", model.outputs);

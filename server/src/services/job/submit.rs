@@ -72,7 +72,8 @@ impl Checks {
             eval: &eval_split,
         };
         let normalization = refusals::normalization(&settled.settings.normalization, &facts);
-        let settings = JobSpec { normalization, ..settled.settings.clone() };
+        let preprocess = refusals::preprocess(settled.settings.preprocess.as_ref(), &facts);
+        let settings = JobSpec { normalization, preprocess, ..settled.settings.clone() };
         facts.settings = &settings;
         let mut reasons = settled.mistakes.clone();
         reasons.extend(refusals::of_data(&facts));

@@ -35,6 +35,15 @@ pub trait Format: Debug + Sync {
     /// If some of the format's files are there, but not all.
     fn detect(&self, folder: &Folder) -> Result<Option<Found>>;
 
+    /// What is in a folder that could be of this format if no dataset is found anywhere.
+    ///
+    /// # Errors
+    /// As [`Format::detect`].
+    fn guess(&self, folder: &Folder) -> Result<Option<Found>> {
+        let _ = folder;
+        Ok(None)
+    }
+
     /// Hands every image of a split that the source has to the sink, in the order that is the dataset's own.
     ///
     /// # Errors
@@ -95,11 +104,11 @@ pub trait Sink {
     /// If the sink has no use for it.
     fn image(&mut self, pixels: &[u8], label: u32) -> Result<()>;
 
-    /// An image in a file of its own, and its class.
+    /// An image in a file of its own, and its class, if it is known.
     ///
     /// # Errors
     /// If the sink has no use for it.
-    fn file(&mut self, file: &Entry, label: u32) -> Result<()>;
+    fn file(&mut self, file: &Entry, label: Option<u32>) -> Result<()>;
 }
 
 /// The format that is stored as this word.

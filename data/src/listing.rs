@@ -77,6 +77,21 @@ impl Folder {
         }
     }
 
+    /// How many hidden files are in it.
+    pub(crate) fn hidden(&self) -> Result<usize> {
+        match &self.place {
+            Place::Disk(root) => {
+                let folder = root.join(&self.inside);
+                let names = std::fs::read_dir(&folder).map_err(DataError::io(&folder))?;
+                Ok(names
+                    .flatten()
+                    .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"."))
+                    .count())
+            }
+            Place::Tar(index) => Ok(in_tar(index, &self.inside).hidden),
+        }
+    }
+
     /// A file in it, under the name that it has here.
     pub(crate) fn file(&self, name: &str) -> Result<Option<Entry>> {
         match &self.place {
@@ -133,10 +148,11 @@ fn on_disk(folder: &Path, wanted: impl Fn(&FileType) -> bool) -> Result<Vec<Stri
 struct Children {
     folders: Vec<String>,
     files: Vec<String>,
+    hidden: usize,
 }
 
 fn in_tar(index: &Index, folder: &str) -> Children {
-    let mut children = Children { folders: Vec::new(), files: Vec::new() };
+    let mut children = Children { folders: Vec::new(), files: Vec::new(), hidden: 0 };
     let mut from = Bound::Excluded(folder.to_owned());
     while let Some((path, _)) = index.files.range((from, Bound::Unbounded)).next() {
         let Some(rest) = path.strip_prefix(folder) else { break };
@@ -145,7 +161,9 @@ fn in_tar(index: &Index, folder: &str) -> Children {
             Some((name, _)) => (name, &mut children.folders, Bound::Included(format!("{folder}{name}0"))),
             None => (rest, &mut children.files, Bound::Excluded(path.clone())),
         };
-        if !name.is_empty() && !name.starts_with('.') {
+        if name.starts_with('.') {
+            children.hidden += 1;
+        } else if !name.is_empty() {
             list.push(name.to_owned());
         }
         from = next;

@@ -42,6 +42,14 @@ impl Folder {
         Folder { place: Place::Tar(Arc::new(index)), inside: String::new() }
     }
 
+    /// One file by itself.
+    pub(crate) fn of_file(path: &Path, size: u64) -> Result<Self> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| DataError::unusable(path.display(), "has a name that is not UTF-8"))?;
+        let files = BTreeMap::from([(name.to_owned(), (0, size))]);
+        Ok(Self::in_tar(Index { archive: path.to_owned(), files }))
+    }
+
     /// A folder in this one.
     pub(crate) fn folder(&self, name: &str) -> Self {
         Folder { place: self.place.clone(), inside: format!("{}{name}/", self.inside) }

@@ -63,8 +63,16 @@ impl Source {
                 Ok(Source { _unpacked: Some(unpacked), ..found })
             }
             Kind::Tar => find(&archive::index(path, path)?, path, &format::ALL),
-            Kind::Other => {
-                let reason = "is neither a folder nor a .tgz, .tar.gz or .tar archive";
+            Kind::Zip if !is_array_file(path) => {
+                let unpacked = Arc::new(archive::zip::unpack(path, read)?);
+                let found = find(&Folder::on_disk(unpacked.path()), path, &format::ALL)?;
+                Ok(Source { _unpacked: Some(unpacked), ..found })
+            }
+            Kind::Zip | Kind::Other if is_array_file(path) => {
+                find(&Folder::of_file(path, meta.len())?, path, &format::ALL)
+            }
+            Kind::Zip | Kind::Other => {
+                let reason = "is neither a folder nor a .tgz, .tar.gz, .tar or .zip archive";
                 Err(DataError::unusable(path.display(), reason))
             }
         }
@@ -132,6 +140,11 @@ impl Source {
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Source { format, parts, classes, classes_from, entries, notes, _unpacked: None }
     }
+}
+
+/// Whether a file is a dataset by itself, by its name.
+fn is_array_file(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "npz" || ending == "safetensors")
 }
 
 /// Finds the dataset in a folder or a little below; `shown` is what messages call it. What is only guessed counts where

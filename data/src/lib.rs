@@ -32,7 +32,7 @@ pub use entry::Entry;
 pub use error::DataError;
 pub use format::Format;
 pub use images::Images;
-pub use loader::{Batch, Batches, Loader, Reading};
+pub use loader::{Batch, Batches, Broken, Loader, Outputs, Reading};
 pub use order::{EVALUATION_SEED, Epoch, sample};
 pub use picture::Picture;
 pub use preprocess::{Color, Interpolation, Preprocess, Resize, Training};

@@ -58,6 +58,7 @@ impl Store {
             .bind(i64::from(queue_limit))
             .bind(job.tags.keys().collect::<Vec<_>>())
             .bind(job.tags.values().collect::<Vec<_>>())
+            .bind(job.promote.to_string())
             .execute(&self.pool)
             .await?;
         if inserted.rows_affected() == 1 {

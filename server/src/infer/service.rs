@@ -121,7 +121,7 @@ impl GrpcInferenceService for InferenceService {
         let pb::ModelReadyRequest { name, version } = request.into_inner();
         let ready = match self.registry.resolve(&name, &version) {
             Ok(_) => true,
-            Err(InferError::NotReady { .. }) => false,
+            Err(InferError::NotReady { .. } | InferError::NotLive { .. }) => false,
             Err(error) => return Err(ApiError::from(error).into()),
         };
         Ok(Response::new(pb::ModelReadyResponse { ready }))

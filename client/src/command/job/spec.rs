@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use dyadic_data::normalization as published;
 use dyadic_proto::v1::{self, ActivationBits, JobSpec, Normalization, Splits, Tag};
 
+use super::gate;
 use super::pictures::Pictures;
 use crate::command::tag;
 
@@ -31,6 +32,11 @@ pub(crate) struct SpecArgs {
     /// From −100 to 100; higher runs first
     #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100..=100), value_name = "N")]
     priority: Option<i32>,
+
+    /// Whether the result goes live by itself: always, never, or within:POINTS of the float network's accuracy; it is kept
+    /// either way [default: within:5]
+    #[arg(long, value_parser = gate::parse, value_name = "always|never|within:POINTS")]
+    promote: Option<String>,
 
     #[command(flatten)]
     quantization: Quantization,
@@ -299,6 +305,7 @@ impl SpecArgs {
             validation: i.validation,
             skip_broken: i.skip_broken,
             plan: q.plan.as_deref().map(plan).transpose()?.unwrap_or_default(),
+            promote: text(&self.promote),
         })
     }
 }
@@ -331,7 +338,7 @@ mod tests {
             "--name s --experiment e --tag a=b --priority -3 --method apq --bits 4 --codebook two-term --objective angle --strict --requant shift \
              --activation-bits-3x3 6 --activation-bits 8 --epochs 2 --batch-size 32 --lr 0.1 --momentum 0.8 --weight-decay 0.01 \
              --seed 7 --loss both --ema 0.9 --freeze-at 0.5 --threads 1 --precision bf16 --mean 0.5,0.25 --std 1,2 \
-             --train-split t --eval-split v --train-limit 10 --eval-limit 5 --augment false --resize 72 --crop 64 --validation 0.1 --skip-broken 0.05",
+             --train-split t --eval-split v --train-limit 10 --eval-limit 5 --augment false --resize 72 --crop 64 --validation 0.1 --skip-broken 0.05 --promote within:2.5",
         )
         .unwrap();
         let wanted = JobSpec {
@@ -368,6 +375,7 @@ mod tests {
             validation: Some(0.1),
             skip_broken: Some(0.05),
             plan: String::new(),
+            promote: "within:2.5".into(),
         };
         assert_eq!(spec, wanted);
     }
@@ -400,6 +408,9 @@ mod tests {
             "--train-limit 0",
             "--eval-limit -5",
             "--activation-bits 9",
+            "--promote sometimes",
+            "--promote within:-1",
+            "--promote within:200",
         ] {
             assert!(build(flags).is_err(), "{flags}");
         }

@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueEnum};
+use dyadic_graph::network::Network;
 use dyadic_plan::codebook::{self, Choice, Family};
 use dyadic_store::spec::{self, JobSpec, StoredSpec};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::data::{self, Dataset, Split};
+use crate::data::{self, Loader, Reading, Source, Split};
+use crate::memory;
 use crate::observer::{Control, Observer, Phase, Progress};
 use crate::quantize::{Report, Request, bundle_sha256, choose, quantize};
 
@@ -85,6 +87,10 @@ pub struct Quantize {
     /// Per-channel standard deviations of v/255, comma-separated.
     #[arg(long, value_delimiter = ',')]
     std: Option<Vec<f32>>,
+    /// Memory that the run may take beside the network itself, like 2GiB [default: half of what is free]. It decides over
+    /// speed, never over the result.
+    #[arg(long, value_parser = memory::parse)]
+    memory: Option<u64>,
     /// Resume from this checkpoint file if it exists, and keep writing it.
     #[arg(long)]
     checkpoint: Option<PathBuf>,
@@ -129,15 +135,9 @@ impl Quantize {
     /// # Errors
     /// Anything that [`quantize`] or reading and writing files can say.
     pub fn run(&self) -> anyhow::Result<()> {
-        let (model, side_files) = read_bundle(&self.model)?;
-        let side = || side_files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
-        let network = dyadic_graph::import_bytes(
-            &model,
-            side_files.iter().map(|(name, bytes)| (name, bytes.as_slice())),
-        )
-        .with_context(|| format!("{} cannot be imported", self.model.display()))?;
+        let (network, model_sha256) = self.network()?;
         let (train, test) = self.datasets(&network)?;
-        let spec = self.job_spec(train.channels)?;
+        let spec = self.job_spec(train.shape()[2])?;
         if self.calibration.is_some() && spec.epochs > 0 && spec.loss != spec::Loss::Distill {
             bail!(
                 "images without labels train with the loss 'distill' alone (--spec), or not at all (--epochs 0)"
@@ -149,13 +149,15 @@ impl Quantize {
         };
         let request = Request {
             network: &network,
-            model_sha256: bundle_sha256(&model, side()),
+            model_sha256,
             train: &train,
-            test: &test,
+            test: test.as_ref().unwrap_or(&train),
+            classes: &[],
             labelled: self.calibration.is_none(),
-            dataset_sha256: train.sha256(&test),
+            dataset_sha256: train.sha256(test.as_ref().unwrap_or(&train))?,
             spec: &spec,
             resume: checkpoint.as_deref(),
+            memory: self.memory,
         };
         let mut console = Console::new(self.checkpoint.clone());
         let outcome = quantize(&request, &mut console)?;
@@ -169,23 +171,37 @@ impl Quantize {
         Ok(())
     }
 
-    fn datasets(&self, network: &dyadic_graph::network::Network) -> anyhow::Result<(Dataset, Dataset)> {
+    /// The network, and the digest of its files; these are not kept.
+    fn network(&self) -> anyhow::Result<(Network, String)> {
+        let (model, side_files) = read_bundle(&self.model)?;
+        let side = || side_files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+        let network = dyadic_graph::import_bytes(
+            &model,
+            side_files.iter().map(|(name, bytes)| (name, bytes.as_slice())),
+        )
+        .with_context(|| format!("{} cannot be imported", self.model.display()))?;
+        Ok((network, bundle_sha256(&model, side())))
+    }
+
+    /// Training images, and those for the figures where they are others.
+    fn datasets(&self, network: &Network) -> anyhow::Result<(Loader, Option<Loader>)> {
         if let Some(path) = &self.dataset {
-            return Ok((data::load(path, Split::Train)?, data::load(path, Split::Test)?));
+            let source = Source::open(path)?;
+            let read = |split| Loader::open(&source, split, &Reading::default());
+            return Ok((read(Split::Train)?, Some(read(Split::Test)?)));
         }
         let Some(calibration) = &self.calibration else {
             bail!("give --dataset PATH, or --calibration FILE.npy or random for a model without accuracy");
         };
         if calibration.as_os_str() != "random" {
-            let images = array::read(calibration)?;
-            return Ok((images.clone(), images));
+            return Ok((Loader::in_memory(array::read(calibration)?), None));
         }
         let shape = &network.values[network.input.0].shape;
         let &[channels, height, width] = shape.as_slice() else {
             bail!("the network's input has shape {shape:?}, not channels × height × width");
         };
         let random = data::random(64, [height, width, channels], self.seed.unwrap_or(0));
-        Ok((random.clone(), random))
+        Ok((Loader::in_memory(random), None))
     }
 
     /// Sets the codebook and all that goes with it.
@@ -320,6 +336,10 @@ fn print_report(report: &Report, out: &Path) {
         println!("float accuracy    {:.2} %", 100.0 * float);
         println!("engine accuracy   {:.2} %", 100.0 * engine);
     }
+    println!(
+        "agreement         {:.2} %  (engine to float network, largest output)",
+        100.0 * report.agreement
+    );
     if let Some(db) = report.closeness_db {
         println!("closeness         {db:.2} dB  (engine to float network, signal-to-noise)");
     }

@@ -21,6 +21,7 @@ pub mod normalization;
 mod order;
 pub mod pack;
 mod picture;
+mod preprocess;
 mod source;
 mod split;
 
@@ -31,8 +32,9 @@ pub use entry::Entry;
 pub use error::DataError;
 pub use format::Format;
 pub use images::Images;
-pub use loader::{Batch, Batches, Loader, Reading};
+pub use loader::{Batch, Batches, Broken, Loader, Outputs, Reading};
 pub use order::{EVALUATION_SEED, Epoch, sample};
 pub use picture::Picture;
+pub use preprocess::{Color, Interpolation, Preprocess, Resize, Training};
 pub use source::{Part, Source};
 pub use split::{Split, UnknownSplit};

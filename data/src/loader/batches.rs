@@ -81,7 +81,7 @@ impl<I: Iterator<Item = Vec<usize>>> Batches<I> {
                         // The lock is held while waiting: whoever has it is the next to get work.
                         let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
                         let Ok(Task { indices, range, done }) = next else { return };
-                        let part = loader.part(&indices[range.clone()], augment);
+                        let part = loader.batch(&indices[range.clone()], augment);
                         // Nobody listens once the iterator is dropped.
                         let _ = done.send((range.start, part));
                     }

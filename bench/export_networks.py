@@ -5,9 +5,9 @@
 Normalizations get statistics that keep activations alive through the whole depth. Files that are there already are left alone.
 """
 
+import argparse
 import pathlib
 import shutil
-import sys
 import warnings
 
 import torch
@@ -78,9 +78,16 @@ def export(name, path):
 
 
 def main():
-    folder = pathlib.Path(sys.argv[1])
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("folder", type=pathlib.Path)
+    arguments.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NETWORKS))
+    given = arguments.parse_args()
+    folder = given.folder
+    unknown = set(given.names) - set(NETWORKS)
+    if unknown:
+        arguments.error(f"unknown: {', '.join(sorted(unknown))}")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in sys.argv[2:] or NETWORKS:
+    for name in given.names or NETWORKS:
         path = folder / f"{name}.onnx"
         if not path.exists():
             print(f"exporting {name}", flush=True)

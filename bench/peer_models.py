@@ -14,6 +14,7 @@ alike whatever they are given (two inputs' answers are a few percent apart; Mobi
 form roughly.
 """
 
+import argparse
 import pathlib
 import sys
 import tempfile
@@ -125,7 +126,12 @@ def check(form, expected, answer):
 
 
 def main():
-    folder, name, kind = pathlib.Path(sys.argv[1]), *sys.argv[2:]
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("folder", type=pathlib.Path)
+    arguments.add_argument("name")
+    arguments.add_argument("kind", choices=FILES)
+    given = arguments.parse_args()
+    folder, name, kind = given.folder, given.name, given.kind
     target = folder / FILES[kind].format(name)
     # Whole or not at all.
     with tempfile.TemporaryDirectory(dir=folder) as partial:

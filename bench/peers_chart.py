@@ -5,6 +5,7 @@
 Colors follow the reader's light or dark background.
 """
 
+import argparse
 import json
 import math
 import pathlib
@@ -88,8 +89,11 @@ def chart(report):
 
 
 def main():
-    source = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "out/peers/peers-full-1.json"
-    target = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / "docs/engine-speed.svg"
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("source", nargs="?", type=pathlib.Path, default=ROOT / "out/peers/peers-full-1.json")
+    arguments.add_argument("target", nargs="?", type=pathlib.Path, default=ROOT / "docs/engine-speed.svg")
+    given = arguments.parse_args()
+    source, target = given.source, given.target
     target.write_text(chart(json.loads(source.read_text())))
 
 

@@ -6,8 +6,8 @@ Writes resnet18.onnx with its side file resnet18.onnx.data (the default exporter
 are random: put your own trained network in `network`.
 """
 
+import argparse
 import pathlib
-import sys
 
 import torch
 import torchvision
@@ -18,7 +18,9 @@ def network():
 
 
 def main():
-    folder = pathlib.Path(sys.argv[1])
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("folder", type=pathlib.Path)
+    folder = arguments.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     model, example = network().eval(), torch.zeros(1, 3, 64, 64)
     names = {"input_names": ["input"], "output_names": ["logits"]}

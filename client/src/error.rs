@@ -120,10 +120,7 @@ impl fmt::Display for CliError {
 impl From<Status> for CliError {
     fn from(status: Status) -> Self {
         let (kind, hint) = match status.code() {
-            Code::NotFound => (
-                Kind::NotFound,
-                Some("`dyadic model list`, `dataset list` and `job list` show what is there"),
-            ),
+            Code::NotFound => (Kind::NotFound, list_of(status.message())),
             Code::Unauthenticated => (
                 Kind::Denied,
                 Some(
@@ -167,6 +164,23 @@ impl From<Status> for CliError {
         };
         CliError { hint: hint.map(str::to_owned), reasons, ..Self::new(kind, message) }
     }
+}
+
+/// The command that lists what was not found, by the server's words.
+fn list_of(message: &str) -> Option<&'static str> {
+    let lists = [
+        ("no model ", "`dyadic model list` shows what is there"),
+        ("no dataset ", "`dyadic dataset list` shows what is there"),
+        ("no job ", "`dyadic job list` shows what is there"),
+        ("no experiment ", "`dyadic runs experiments` shows what is there"),
+        ("no token ", "`dyadic token list` shows what is there"),
+        ("no served model ", "`dyadic model served` shows what is there"),
+        ("no version ", "`dyadic model versions NAME` shows what is there"),
+        ("no artifact ", "`dyadic model versions NAME` shows what is there"),
+        ("unknown model ", "`dyadic model served` shows what is there"),
+        ("model ", "`dyadic model versions NAME` shows what is there"),
+    ];
+    lists.into_iter().find(|(begins, _)| message.starts_with(begins)).map(|(_, list)| list)
 }
 
 /// What the server says field by field.
@@ -213,6 +227,22 @@ mod tests {
         assert_eq!(code(Code::Unimplemented), 6);
         assert_eq!(code(Code::ResourceExhausted), 7);
         assert_eq!(code(Code::Cancelled), 8);
+    }
+
+    #[test]
+    fn what_is_not_found_is_looked_for_in_its_own_list() {
+        let hint = |message: &str| CliError::from(Status::not_found(message)).hint.unwrap_or_default();
+        for (message, list) in [
+            ("no model \"a\"", "`dyadic model list`"),
+            ("no job \"a\"", "`dyadic job list`"),
+            ("no experiment \"a\"", "`dyadic runs experiments`"),
+            ("no served model \"a\"", "`dyadic model served`"),
+            ("unknown model \"a\"", "`dyadic model served`"),
+            ("model \"a\" has no version 3", "`dyadic model versions NAME`"),
+        ] {
+            assert!(hint(message).starts_with(list), "{message}: {}", hint(message));
+        }
+        assert_eq!(hint("it is not there"), "");
     }
 
     #[test]

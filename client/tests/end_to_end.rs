@@ -5,6 +5,8 @@
 
 #[path = "end_to_end/digits.rs"]
 mod digits;
+#[path = "end_to_end/plans.rs"]
+mod plans;
 #[path = "end_to_end/stack.rs"]
 mod stack;
 
@@ -66,6 +68,8 @@ fn from_an_onnx_file_to_a_served_network_and_back_from_every_accident() {
     doomed_jobs_are_refused_before_they_are_queued(&stack);
     other_classes_than_the_models_are_told(&stack);
     tokens_open_what_their_role_allows(&stack);
+    plans::a_plan_file_is_edited_submitted_kept_and_compared(&stack, &job);
+    plans::runs_are_found_by_their_beginnings_and_tags(&stack, &job);
     stack.stop();
 }
 
@@ -146,7 +150,7 @@ fn a_plan_says_what_the_job_has_made(stack: &Stack, job: &str) {
     let table = text(&stack.ok(&flags).stdout);
     assert!(table.contains("linear8 8") && table.contains("sign-split 2 angle") && table.contains("total"));
     let toml = text(&stack.ok(&[&flags[..], &["--toml"]].concat()).stdout);
-    assert!(toml.starts_with("version = 1\n") && toml.contains("[[layer]]"), "{toml}");
+    assert!(toml.starts_with("version = 1\n") && toml.contains("[outcome]"), "{toml}");
     assert_eq!(stack.json(&["job", "list"]), before, "a plan queues nothing");
 }
 

@@ -15,9 +15,13 @@ mod refusal;
 mod rules;
 mod summary;
 
-pub use lower::lower;
+pub use limits::{GOLDEN_IMAGE_CODES, GOLDEN_IMAGES, GOLDEN_SEEDS};
+pub use lower::{lower, without_effect};
 pub use operation::{Act, Unary, UnitOp};
 pub use plan::{Coding, Plan, TensorPlan, Unit, WeightPlan};
 pub use refusal::Refusal;
-pub use rules::{Defaults, MAX_PATTERN, MAX_RULES, Pattern, Role, Rule, RuleError, Rules, Settings};
-pub use summary::{Row, Total};
+pub use rules::{
+    Asked, Defaults, MAX_PATTERN, MAX_RULES, MAX_TEXT, Mistake, Mistakes, Pattern, Place, Read, Role, Rule,
+    RuleError, Rules, Settings,
+};
+pub use summary::{Resolved, Row, Total};

@@ -3,6 +3,7 @@
 //! A plan that passes makes a network that [`dyadic_engine::check`] accepts, but for what calibration alone can tell: how
 //! far the steps of an addition's operands lie apart, and whether each channel's slope and offset fit the requantize rule.
 
+use dyadic_engine::certificate::MAX_CODES;
 use dyadic_engine::check::{MAX_DIM, MAX_LAYER_WEIGHTS, MAX_MACS, MAX_TENSOR_CODES, MAX_TENSORS};
 use dyadic_graph::network::Window;
 
@@ -10,6 +11,13 @@ use crate::codebook::{Filter, Fitter};
 use crate::expected::Expected;
 use crate::plan::{Coding, Plan, WeightPlan};
 use crate::refusal::Refusal;
+
+/// Golden inputs of an artifact that are made from a seed.
+pub const GOLDEN_SEEDS: u64 = 2;
+/// Golden inputs that are images, where an image is small enough.
+pub const GOLDEN_IMAGES: u64 = 2;
+/// Most codes of an image that becomes a golden input; larger ones would outweigh the weights.
+pub const GOLDEN_IMAGE_CODES: u64 = 4096;
 
 /// A sum stays below this.
 const SUM: u64 = 1 << 31;
@@ -135,6 +143,7 @@ pub(crate) fn plan(plan: &Plan, refusals: &mut Vec<Refusal>) {
     whole("units", plan.units.len() as u64, MAX_TENSORS as u64);
     let macs = plan.weights.iter().fold(0u64, |sum, weights| sum.saturating_add(weights.macs));
     whole("multiply-accumulates", macs, MAX_MACS);
+    certificate(plan, macs, refusals);
     let writers = plan.units.iter().map(|unit| (unit.output, unit.name.as_str()));
     for (tensor, name) in std::iter::once((0, plan.input_name.as_str())).chain(writers) {
         let Some(shape) = plan.tensors.get(tensor).map(|tensor| tensor.shape) else { continue };
@@ -146,6 +155,33 @@ pub(crate) fn plan(plan: &Plan, refusals: &mut Vec<Refusal>) {
             );
             refusals.push(Refusal::new(name, reason));
         }
+    }
+}
+
+/// What the proof of exactness that goes with the artifact can cover, over all its golden inputs.
+fn certificate(plan: &Plan, macs: u64, refusals: &mut Vec<Refusal>) {
+    let codes = |tensor: usize| plan.tensors.get(tensor).map_or(0, |tensor| product(tensor.shape));
+    let inputs = GOLDEN_SEEDS + if codes(0) <= GOLDEN_IMAGE_CODES { GOLDEN_IMAGES } else { 0 };
+    let all = (0..plan.tensors.len()).map(codes).fold(0u64, u64::saturating_add);
+    let limit = MAX_CODES / inputs;
+    if all > limit {
+        let largest = plan.units.iter().max_by_key(|unit| codes(unit.output));
+        let (name, most) = largest.map_or((plan.name.as_str(), 0), |u| (u.name.as_str(), codes(u.output)));
+        let reason = format!(
+            "the network has {all} codes a sample, and its proof of exactness covers {limit}; this layer writes the most, \
+             {most}: a smaller input would do"
+        );
+        refusals.push(Refusal::new(name, reason));
+    }
+    let limit = MAX_MACS / inputs;
+    if macs > limit && macs <= MAX_MACS {
+        let largest = plan.units.iter().max_by_key(|unit| unit.cost.macs);
+        let name = largest.map_or(plan.name.as_str(), |unit| unit.name.as_str());
+        let reason = format!(
+            "the network takes {macs} multiply-accumulates a sample, and its proof of exactness covers {limit}; this \
+             layer takes the most"
+        );
+        refusals.push(Refusal::new(name, reason));
     }
 }
 

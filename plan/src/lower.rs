@@ -5,6 +5,7 @@
 //! walk: what a refused layer would have written stands in for it, so that all that follow are judged too.
 
 pub(crate) mod chain;
+mod effect;
 pub(crate) mod emitter;
 mod step;
 mod view;
@@ -45,7 +46,7 @@ pub fn lower(network: &Network, rules: &Rules) -> Result<Plan, Vec<Refusal>> {
             emitter.stand_in(chain);
         }
     }
-    refusals.extend(rules_without_layers(&view, &chains, rules));
+    refusals.extend(effect::without(&view, &chains, rules));
     let plan = match emitter.finish() {
         Ok(plan) => plan,
         Err(refusal) => {
@@ -59,6 +60,16 @@ pub fn lower(network: &Network, rules: &Rules) -> Result<Plan, Vec<Refusal>> {
     }
     limits::plan(&plan, &mut refusals);
     if refusals.is_empty() { Ok(plan) } else { Err(refusals) }
+}
+
+/// The rules that say something of no layer of `network`: most likely slips of the pen. [`lower`] tells them, too; this is
+/// for rules of which not all could be read.
+pub fn without_effect(network: &Network, rules: &Rules) -> Vec<Refusal> {
+    if network.check().is_err() {
+        return Vec::new();
+    }
+    let view = View::new(network);
+    effect::without(&view, &chain::chains(&view), rules)
 }
 
 fn emit(chain: &Chain, emitter: &mut Emitter) -> Result<(), Refusal> {
@@ -100,15 +111,4 @@ fn last_weighted(view: &View, chains: &[Chain]) -> HashSet<usize> {
         }
     }
     last
-}
-
-/// Rules whose pattern matches no layer: most likely a slip of the pen.
-fn rules_without_layers(view: &View, chains: &[Chain], rules: &Rules) -> Vec<Refusal> {
-    let unmatched = |rule: &&crate::rules::Rule| {
-        !chains.iter().any(|chain| rule.layers.matches(&view.layer(chain.first).name))
-    };
-    let refusal = |rule: &crate::rules::Rule| {
-        Refusal::new(rule.layers.as_str(), "this rule's pattern matches no layer that becomes a unit")
-    };
-    rules.rules().iter().filter(unmatched).map(refusal).collect()
 }

@@ -3,11 +3,20 @@
 //! A rule names layers as the source file does, with `*`, `?`, `[…]` and `{…,…}`; `*` also spans `/` and `.`. Each rule may
 //! say one thing or several; of what it leaves out, an earlier rule or the defaults decide.
 
+mod asked;
+mod mistake;
+pub(crate) mod read;
 pub(crate) mod text;
+
+pub use asked::{Asked, Read};
+pub use mistake::{Mistake, Mistakes, Place};
+pub use text::MAX_TEXT;
+
+use std::collections::HashSet;
 
 use globset::{Glob, GlobMatcher};
 
-use crate::codebook::{Choice, NoSuchCodebook, Objective};
+use crate::codebook::{Choice, Objective};
 
 /// Most rules.
 pub const MAX_RULES: usize = 1000;
@@ -38,8 +47,8 @@ pub struct Defaults {
     pub other_bits: u8,
 }
 
-/// A rule for the layers of some names.
-#[derive(Debug, Clone, PartialEq)]
+/// A rule for the layers of some names. Rules are equal that say the same, wherever they stand.
+#[derive(Debug, Clone)]
 pub struct Rule {
     /// Which layers.
     pub layers: Pattern,
@@ -47,6 +56,8 @@ pub struct Rule {
     pub weights: Option<Choice>,
     /// Bits of the codes that they read, 2 to 8.
     pub input_bits: Option<u8>,
+    /// Where it stands in the text that it was read from.
+    pub place: Option<Place>,
 }
 
 /// A pattern of layers' names.
@@ -80,9 +91,6 @@ pub enum Role {
 /// Rules that say what cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
-    /// A codebook, or a width of it, that does not exist.
-    #[error(transparent)]
-    Codebook(#[from] NoSuchCodebook),
     /// A width of codes.
     #[error("{what}: {bits} bits are not in 2 to 8")]
     Bits {
@@ -102,16 +110,16 @@ pub enum RuleError {
     /// Too many rules.
     #[error("{0} rules are given; {MAX_RULES} are allowed")]
     Count(usize),
-    /// A plan's text.
-    #[error("the plan's text: {0}")]
-    Text(String),
+    /// A pattern that stands twice.
+    #[error("the pattern {0:?} stands twice; the later rule may say all")]
+    Twice(String),
 }
 
 impl Rules {
     /// Defaults and rules, the weakest first.
     ///
     /// # Errors
-    /// [`RuleError::Bits`] and [`RuleError::Count`].
+    /// [`RuleError::Bits`], [`RuleError::Count`], and [`RuleError::Twice`]: a text can hold each pattern once.
     pub fn new(defaults: Defaults, rules: Vec<Rule>) -> Result<Self, RuleError> {
         if rules.len() > MAX_RULES {
             return Err(RuleError::Count(rules.len()));
@@ -120,6 +128,10 @@ impl Rules {
         width("other_bits", defaults.other_bits)?;
         for bits in rules.iter().filter_map(|rule| rule.input_bits) {
             width("input_bits", bits)?;
+        }
+        let mut patterns = HashSet::new();
+        if let Some(twice) = rules.iter().map(|rule| rule.layers.as_str()).find(|p| !patterns.insert(*p)) {
+            return Err(RuleError::Twice(twice.to_owned()));
         }
         Ok(Rules { defaults, rules })
     }
@@ -141,19 +153,35 @@ impl Rules {
         Rules::new(defaults, Vec::new())
     }
 
+    /// Whether the first and the last layer are quantized like the rest, and not to 8 bits as they would be anyway.
+    pub fn is_strict(&self) -> bool {
+        let Defaults { weights, first, last, .. } = self.defaults;
+        let ends = [weights, weights.by_distance()];
+        [first, last] == ends && ends != [Choice::linear8(); 2]
+    }
+
+    /// Whether job settings without a plan's text can say the same.
+    pub fn is_plain(&self) -> bool {
+        let Defaults { weights, conv3x3_bits, other_bits, .. } = self.defaults;
+        let settings = Settings { weights, strict: self.is_strict(), conv3x3_bits, other_bits };
+        self.rules.is_empty() && Rules::of(&settings).is_ok_and(|plain| plain == *self)
+    }
+
     /// The rules, the weakest first.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// The codebook of a weighted layer.
+    /// The codebook of a weighted layer. The last one is always fitted by distance, since nothing behind it need absorb a
+    /// scale.
     pub fn weights(&self, layer: &str, role: Role) -> Choice {
         let default = match role {
             Role::First => self.defaults.first,
             Role::Middle => self.defaults.weights,
             Role::Last => self.defaults.last,
         };
-        self.last_match(layer, |rule| rule.weights).unwrap_or(default)
+        let chosen = self.last_match(layer, |rule| rule.weights).unwrap_or(default);
+        if role == Role::Last { chosen.by_distance() } else { chosen }
     }
 
     /// Bits that a layer wants of the codes that it reads, where a rule says so.
@@ -193,6 +221,13 @@ impl Pattern {
     }
 }
 
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        let Rule { layers, weights, input_bits, place: _ } = self;
+        *layers == other.layers && *weights == other.weights && *input_bits == other.input_bits
+    }
+}
+
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
@@ -203,12 +238,8 @@ fn width(what: &'static str, bits: u8) -> Result<(), RuleError> {
     if (2..=8).contains(&bits) { Ok(()) } else { Err(RuleError::Bits { what, bits }) }
 }
 
-fn objective(name: &str) -> Result<Objective, RuleError> {
-    match name {
-        "l2" => Ok(Objective::L2),
-        "angle" => Ok(Objective::Angle),
-        _ => Err(RuleError::Text(format!("{name:?} is not an objective; there are l2 and angle"))),
-    }
+fn objective(name: &str) -> Option<Objective> {
+    [Objective::L2, Objective::Angle].into_iter().find(|objective| objective.name() == name)
 }
 
 #[cfg(test)]

@@ -1,18 +1,27 @@
 //! What came of the rules, unit by unit, and a plan as TOML text.
 
-use serde::Serialize;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
 
 use crate::operation::UnitOp;
 use crate::plan::{Coding, Plan, Unit};
-use crate::rules::text::{self, RulesText};
+use crate::rules::text;
+
+/// Stands between the rules and the outcome.
+const HINT: &str = "
+# [layers] takes \"pattern\" = \"skip\" or { method, codebook, bits, objective, input_bits }; of the patterns that match a
+# layer's name, the last that says something wins. What follows came of the rules and is not read back.
+[outcome]
+";
 
 /// One unit of a plan, in figures.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The layer's name in the source file; a cast's is made of the tensor's that it re-codes.
     pub name: String,
     /// What it does, as in `conv` or `max-pool`.
-    pub operation: &'static str,
+    pub operation: String,
     /// The codebook of a weighted layer, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
@@ -39,7 +48,7 @@ pub struct Row {
 }
 
 /// Sums over all units.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Total {
     /// Weights.
     pub weights: u64,
@@ -51,14 +60,24 @@ pub struct Total {
     pub shift_adds: u64,
 }
 
-#[derive(Serialize)]
-struct PlanText<'a> {
-    version: u32,
-    network: &'a str,
-    #[serde(flatten)]
-    rules: RulesText,
-    total: Total,
-    layer: Vec<Row>,
+/// What came of the rules.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Resolved {
+    /// Sums over all units.
+    pub total: Total,
+    /// One row a unit, in the order they run.
+    pub layers: Vec<Row>,
+}
+
+impl Resolved {
+    /// What a plan's text says of the outcome; `None` where it says nothing that this version reads.
+    pub fn from_toml(text: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Text {
+            outcome: Resolved,
+        }
+        toml::from_str::<Text>(text).ok().map(|text| text.outcome)
+    }
 }
 
 impl Plan {
@@ -84,8 +103,8 @@ impl Plan {
         let share = unit.cost.shift_adds as f64 / all.max(1) as f64;
         Row {
             name: unit.name.clone(),
-            operation: unit.op.name(),
-            weights: weights.map(|w| text::words(w.method)),
+            operation: unit.op.name().to_owned(),
+            weights: weights.map(|w| w.method.to_string()),
             bits: weights.map(|w| w.method.bits()),
             count: weights.map(|w| w.data.len() as u64),
             reads: unit.inputs.iter().map(format).collect(),
@@ -98,18 +117,18 @@ impl Plan {
         }
     }
 
-    /// The rules, then what came of them, as TOML. The same plan gives the same text;
-    /// [`Rules::from_toml`](crate::Rules::from_toml) reads the rules back.
+    /// The rules, then what came of them, as TOML, a line a layer. The same plan gives the same text; the rules are read
+    /// back by [`Asked`](crate::Asked), the outcome by [`Resolved::from_toml`].
     pub fn to_toml(&self) -> String {
-        let text = PlanText {
-            version: text::VERSION,
-            network: &self.name,
-            rules: self.rules.to_text(),
-            total: self.total(),
-            layer: self.rows(),
-        };
-        // Tables of text and numbers: there is nothing that TOML cannot say, but for numbers beyond 63 bits.
-        toml::to_string(&text).unwrap_or_default()
+        let mut toml = format!("version = {}\nnetwork = {}\n\n", text::VERSION, text::value(&self.name));
+        self.rules.write_tables(&mut toml);
+        toml.push_str(HINT);
+        let _ = writeln!(toml, "total = {}\nlayers = [", text::value(&self.total()));
+        for row in self.rows() {
+            let _ = writeln!(toml, "  {},", text::value(&row));
+        }
+        toml.push_str("]\n");
+        toml
     }
 }
 

@@ -4,7 +4,8 @@ use dyadic_engine::check::MAX_DIM;
 use dyadic_graph::network::{BatchNorm, Conv, Layer, Linear, Network, Op, Tensor, Value, ValueId, Window};
 use dyadic_plan::codebook::{Choice, Family};
 use dyadic_plan::{
-    Coding, Pattern, Plan, Refusal, Role, Rule, Rules, Settings, TensorPlan, Unit, UnitOp, lower,
+    Asked, Coding, Pattern, Plan, Refusal, Resolved, Role, Rule, Rules, Settings, TensorPlan, Unit, UnitOp,
+    lower,
 };
 
 /// A network that grows layer by layer, shapes inferred.
@@ -381,6 +382,7 @@ fn rules_change_the_layers_that_they_name() {
         layers: Pattern::new(layers).expect("a pattern"),
         weights,
         input_bits,
+        place: None,
     };
     let with = |all| Rules::new(rules().defaults, all).expect("in range");
     let plan = lower(&network, &with(vec![rule("b/*", Some(four), Some(5))])).expect("a plan");
@@ -407,9 +409,13 @@ fn a_plans_text_is_stable_and_its_rules_come_back() {
     let plan = planned(&network);
     let text = plan.to_toml();
     assert_eq!(text, planned(&network).to_toml());
-    assert_eq!(Rules::from_toml(&text).expect("its own text"), rules());
+    let asked = Asked { plan: Some(&text), ..Asked::default() };
+    assert_eq!(asked.rules().expect("its own text"), rules());
+    let outcome = Resolved::from_toml(&text).expect("its own text");
+    assert_eq!((outcome.total, outcome.layers), (plan.total(), plan.rows()));
     let read: toml::Table = text.parse().expect("TOML");
-    let layers = read["layer"].as_array().expect("layers");
+    let read = &read["outcome"];
+    let layers = read["layers"].as_array().expect("layers");
     assert_eq!(layers.len(), plan.units.len());
     assert_eq!(layers[0]["name"].as_str(), Some("conv \"1\""));
     let sum = |field: &str| layers.iter().filter_map(|layer| layer[field].as_integer()).sum::<i64>();
@@ -435,4 +441,28 @@ fn broken_networks_are_refused_and_nothing_panics() {
     for broken in [early, far, nothing] {
         assert!(!refused(&broken).is_empty());
     }
+}
+
+#[test]
+fn a_network_with_more_codes_than_its_proof_can_cover_is_refused_by_the_name_of_its_largest_layer() {
+    // 2^28 a sample with four golden inputs: 256 channels of 1024 × 1024, twice, would be 2^29.
+    let network = |side: usize, channels: usize| {
+        let mut b = Builder::new(&[1, side, side]);
+        let x = b.conv("small", ValueId(0), 1, 1);
+        let x = b.relu("relu", x);
+        let mut x = b.conv("wide", x, channels, 1);
+        for layer in ["second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"] {
+            x = b.relu(&format!("{layer}/relu"), x);
+            x = b.conv(layer, x, channels, 1);
+        }
+        let x = b.relu("end", x);
+        b.head(x)
+    };
+    // Nine layers of 2^26 codes: past 2^29, which two golden inputs have room for.
+    let refusals = refused(&network(2048, 16));
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
+    let Refusal { layer, reason, .. } = &refusals[0];
+    assert!(layer != "small" && reason.contains("536870912") && reason.contains("67108864"), "{refusals:?}");
+    // The same in a quarter of the area.
+    planned(&network(1024, 16));
 }

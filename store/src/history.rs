@@ -24,6 +24,10 @@ pub struct JobFilter {
     pub states: Vec<JobState>,
     /// Only of this experiment.
     pub experiment: Option<String>,
+    /// Only with ids from the first to the second of these.
+    pub ids: Option<(Uuid, Uuid)>,
+    /// Only with all of these.
+    pub tags: Tags,
     /// Only older than this job: the last one of the page before.
     pub before: Option<Uuid>,
     /// At most this many.
@@ -120,6 +124,10 @@ impl Store {
             "SELECT * FROM job_seen \
              WHERE ($1::text IS NULL OR owner = $1) AND (cardinality($2::text[]) = 0 OR state = ANY ($2)) \
                AND ($3::text IS NULL OR experiment = $3) AND ($4::uuid IS NULL OR id < $4) \
+               AND ($6::uuid IS NULL OR id BETWEEN $6 AND $7) \
+               AND NOT EXISTS (SELECT FROM unnest($8::text[], $9::text[]) AS wanted (key, value) \
+                                WHERE NOT EXISTS (SELECT FROM tag WHERE tag.job_id = job_seen.id \
+                                                    AND tag.key = wanted.key AND tag.value = wanted.value)) \
              ORDER BY id DESC LIMIT $5",
         )
         .bind(&filter.owner)
@@ -127,6 +135,10 @@ impl Store {
         .bind(&filter.experiment)
         .bind(filter.before)
         .bind(i64::from(filter.limit))
+        .bind(filter.ids.map(|(first, _)| first))
+        .bind(filter.ids.map(|(_, last)| last))
+        .bind(filter.tags.keys().collect::<Vec<_>>())
+        .bind(filter.tags.values().collect::<Vec<_>>())
         .fetch_all(&self.pool)
         .await?)
     }
@@ -159,6 +171,20 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         rows.into_iter().map(|row| row.try_into().map_err(StoreError::from)).collect()
+    }
+
+    /// What was planned for each layer of a job of this owner (`None`: of any), as a plan's text; nothing for jobs from
+    /// before plans were kept.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn plan_of(&self, owner: Option<&str>, id: Uuid) -> Result<Option<String>> {
+        sqlx::query_scalar("SELECT plan FROM job WHERE id = $1 AND ($2::text IS NULL OR owner = $2)")
+            .bind(id)
+            .bind(owner)
+            .fetch_optional(&self.pool)
+            .await?
+            .ok_or_else(|| StoreError::not_found("job", id))
     }
 
     /// A page of experiments by owner and name, after the last one of the page before.

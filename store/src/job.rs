@@ -84,6 +84,8 @@ pub struct NewJob {
     pub idempotency_key: Option<String>,
     /// Tags to begin with.
     pub tags: Tags,
+    /// What becomes of each layer, as a plan's text, where it was planned.
+    pub plan: Option<String>,
 }
 
 /// A job as users see it.

@@ -18,6 +18,19 @@ use crate::database::Store;
 use crate::error::{ErrorKind, Result, StoreError};
 use crate::job::{Job, NewJob};
 
+/// A finished job that is to be done again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry<'a> {
+    /// The old job.
+    pub of: Uuid,
+    /// Who wants it.
+    pub by: &'a str,
+    /// Whether the new one goes on from the old one's last checkpoint.
+    pub from_checkpoint: bool,
+    /// What becomes of each layer, as a plan's text, where it was planned.
+    pub plan: Option<&'a str>,
+}
+
 /// What submitting answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submitted {
@@ -58,6 +71,7 @@ impl Store {
             .bind(i64::from(queue_limit))
             .bind(job.tags.keys().collect::<Vec<_>>())
             .bind(job.tags.values().collect::<Vec<_>>())
+            .bind(&job.plan)
             .execute(&self.pool)
             .await?;
         if inserted.rows_affected() == 1 {
@@ -136,20 +150,11 @@ impl Store {
         Ok(job)
     }
 
-    /// Submits a finished job's request again, as a new job; with `from_checkpoint` it goes on from the old one's last
-    /// checkpoint.
+    /// A job of this owner (`None`: of any) that could be submitted again.
     ///
     /// # Errors
-    /// `NotFound`; `Precondition` if it is not finished, its model or dataset is gone, or it has no checkpoint;
-    /// `Exhausted` if the queue is full.
-    pub async fn retry(
-        &self,
-        owner: Option<&str>,
-        id: Uuid,
-        who: &str,
-        from_checkpoint: bool,
-        queue_limit: u32,
-    ) -> Result<Job> {
+    /// `NotFound`; `Precondition` if it is not finished, its model or dataset is gone, or it has no checkpoint to go on from.
+    pub async fn retryable(&self, owner: Option<&str>, id: Uuid, from_checkpoint: bool) -> Result<Job> {
         let old = self.job(owner, id).await?;
         if !old.state.is_final() {
             return Err(StoreError::Precondition(format!("job {id} is still {}", old.state.name())));
@@ -162,13 +167,24 @@ impl Store {
         if from_checkpoint && old.checkpoint_sha256.is_none() {
             return Err(StoreError::Precondition(format!("job {id} has no checkpoint to go on from")));
         }
+        Ok(old)
+    }
+
+    /// Submits a finished job's request again, as a new job with this plan.
+    ///
+    /// # Errors
+    /// As [`Store::retryable`]; `Exhausted` if the queue is full.
+    pub async fn retry(&self, owner: Option<&str>, retry: &Retry<'_>, queue_limit: u32) -> Result<Job> {
+        let id = retry.of;
+        self.retryable(owner, id, retry.from_checkpoint).await?;
         let new = Uuid::now_v7();
         let inserted = sqlx::query(include_str!("queue/retry.sql"))
             .bind(new)
             .bind(id)
-            .bind(who)
-            .bind(from_checkpoint)
+            .bind(retry.by)
+            .bind(retry.from_checkpoint)
             .bind(i64::from(queue_limit))
+            .bind(retry.plan)
             .execute(&self.pool)
             .await
             .map_err(|error| match StoreError::from(error) {

@@ -127,6 +127,9 @@ pub struct JobSpec {
     pub augment: bool,
     /// Preprocessing of images, one pair a channel; the default is that of CIFAR-10.
     pub normalization: Normalization,
+    /// The text of a plan that says more than the settings above can: its rules, with every default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
 }
 
 /// A setting that is out of range.
@@ -167,6 +170,7 @@ impl Default for JobSpec {
                 mean: vec![0.4914, 0.4822, 0.4465],
                 std: vec![0.2470, 0.2435, 0.2616],
             },
+            plan: None,
         }
     }
 }
@@ -207,8 +211,11 @@ impl JobSpec {
         for (field, value) in
             [("threads", self.threads), ("train_limit", self.train_limit), ("eval_limit", self.eval_limit)]
         {
-            if value == Some(0) || (field == "threads" && value.is_some_and(|t| t > 1024)) {
-                return fail(field, format!("{value:?} is out of range; leave it out for the default"));
+            let most = if field == "threads" { 1024 } else { u32::MAX };
+            if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
+                let range =
+                    if most == u32::MAX { "at least 1".to_owned() } else { format!("in 1 to {most}") };
+                return fail(field, format!("{value} is not {range}; leave it out for the default"));
             }
         }
         let Normalization { mean, std } = &self.normalization;

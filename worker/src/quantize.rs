@@ -22,11 +22,8 @@ use crate::report::{LayerReport, layer_reports};
 use crate::simulate::Simulation;
 use crate::stage::{Calibrated, Folded, Proven, Setup, Trained, report};
 use crate::state::State;
-use dyadic_plan::codebook::{Choice, Family, Objective};
-use dyadic_plan::{Rules, Settings};
-
-/// Real images go into an artifact's certificate up to this size; larger ones would outweigh the weights.
-const GOLDEN_IMAGE_CODES: usize = 4096;
+use dyadic_plan::codebook::{Family, Objective};
+use dyadic_plan::{Asked, GOLDEN_IMAGE_CODES, GOLDEN_IMAGES, GOLDEN_SEEDS, Rules};
 
 /// Work, as [`Model::work`] counts it, that the reference is asked to do: some seconds.
 const REFERENCE_WORK: u64 = 1 << 28;
@@ -93,32 +90,30 @@ pub struct Report {
     pub layers: Vec<LayerReport>,
 }
 
-/// The codebook that `spec` asks for.
-///
-/// # Errors
-/// [`WorkerError::Invalid`] for one that does not exist, and for widths and objectives that it does not have.
-pub fn choose(spec: &JobSpec) -> Result<Choice, WorkerError> {
-    let family = match spec.method {
-        spec::Method::Aptq => Family::Aptq,
-        spec::Method::Apq => Family::Apq,
-    };
-    let objective = spec.objective.map(|objective| match objective {
-        spec::Objective::L2 => Objective::L2,
-        spec::Objective::Angle => Objective::Angle,
-    });
-    Choice::new(family, spec.codebook.as_deref(), spec.bits, objective)
-        .map_err(|e| WorkerError::Invalid(e.to_string()))
-}
-
 /// The rules that `spec` asks for.
 ///
 /// # Errors
-/// As [`choose`], and [`WorkerError::Invalid`] for widths that activations do not have.
+/// [`WorkerError::Invalid`] with all mistakes: codebooks, widths and objectives that do not exist, and those of the plan's
+/// text.
 pub fn rules(spec: &JobSpec) -> Result<Rules, WorkerError> {
     let spec::ActivationBits { conv3x3, other } = spec.activation_bits;
-    let weights = choose(spec)?;
-    let settings = Settings { weights, strict: spec.strict, conv3x3_bits: conv3x3, other_bits: other };
-    Rules::of(&settings).map_err(|e| WorkerError::Invalid(e.to_string()))
+    let asked = Asked {
+        method: Some(match spec.method {
+            spec::Method::Aptq => Family::Aptq,
+            spec::Method::Apq => Family::Apq,
+        }),
+        codebook: spec.codebook.as_deref(),
+        bits: Some(spec.bits.into()),
+        objective: spec.objective.map(|objective| match objective {
+            spec::Objective::L2 => Objective::L2,
+            spec::Objective::Angle => Objective::Angle,
+        }),
+        strict: spec.strict,
+        conv3x3_bits: Some(conv3x3.into()),
+        other_bits: Some(other.into()),
+        plan: spec.plan.as_deref(),
+    };
+    asked.rules().map_err(|mistakes| WorkerError::Invalid(mistakes.to_string()))
 }
 
 /// SHA-256, hex, over an ONNX file and its side files in the order given.
@@ -255,9 +250,9 @@ fn seal(
     accuracy: Accuracy,
 ) -> Result<Vec<u8>, WorkerError> {
     let model_error = |e: &dyn std::fmt::Display| WorkerError::Model(e.to_string());
-    let mut golden = vec![GoldenInput::Seed(1), GoldenInput::Seed(2)];
-    if request.test.image_len() <= GOLDEN_IMAGE_CODES {
-        for index in 0..request.test.len().min(2) {
+    let mut golden: Vec<_> = (1..=GOLDEN_SEEDS).map(GoldenInput::Seed).collect();
+    if request.test.image_len() as u64 <= GOLDEN_IMAGE_CODES {
+        for index in 0..request.test.len().min(GOLDEN_IMAGES as usize) {
             golden.push(GoldenInput::Codes(coder.codes_of(request.test, index)?));
         }
     }

@@ -4,6 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use dyadic_engine::artifact::Artifact;
+use dyadic_engine::model::{Node, Op};
+
 fn quantize(arguments: &[&str]) -> Output {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../graph/tests/fixtures/resnet_script13.onnx");
     Command::new(env!("CARGO_BIN_EXE_dyadic-worker"))
@@ -56,4 +59,58 @@ fn images_without_labels_give_an_artifact_and_its_closeness_but_no_accuracy() {
     let report: serde_json::Value = serde_json::from_slice(&done.stdout).expect("one JSON object");
     assert!(report["closeness_db"].as_f64().is_some_and(|db| db > 10.0), "{report}");
     assert!(report["accuracy"].is_null() && report["float_accuracy"].is_null());
+}
+
+/// Bits of the weights and formats of the input of each convolution in an artifact, by name.
+fn layers(artifact: &Path) -> Vec<(String, u8, u8)> {
+    let artifact = Artifact::from_vec(fs::read(artifact).expect("it was written")).expect("an artifact");
+    let model = &artifact.model;
+    let layer = |node: &Node| match &node.op {
+        Op::Conv(conv) => {
+            Some((node.name.clone(), conv.weights.bits, model.tensor(node.inputs[0]).format.bits))
+        }
+        _ => None,
+    };
+    model.nodes.iter().filter_map(layer).collect()
+}
+
+#[test]
+fn a_plan_file_changes_the_layers_that_it_names_and_no_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [plan, plain, planned] = ["p.toml", "plain.dyadic", "planned.dyadic"].map(|f| folder.path().join(f));
+    let run = |out: &Path, more: &[&str]| {
+        let out = out.to_str().expect("UTF-8");
+        let done = quantize(&[&["--epochs", "0", "--calibration", "random", "--out", out], more].concat());
+        (done.status.success(), String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    assert_eq!(run(&plain, &[]).0, true);
+    let with = ["--plan", plan.to_str().expect("UTF-8")];
+
+    let text = "version = 1\n[layers]\n\"*stages.[01]/conv2*\" = { method = \"aptq\" }\n\
+                \"/stages/stages.3/conv1/Conv\" = { codebook = \"multi-binary\", bits = 7, input_bits = 5 }\n\
+                \"/stages/stages.5/conv?/Conv\" = \"skip\"\n";
+    fs::write(&plan, text).expect("written");
+    let (done, said) = run(&planned, &with);
+    assert!(done, "{said}");
+    let (plain, planned) = (layers(&plain), layers(&planned));
+    assert_eq!(plain.len(), planned.len());
+    for ((name, bits, reads), (_, new_bits, new_reads)) in plain.iter().zip(&planned) {
+        let wanted = match name.as_str() {
+            "/stages/stages.0/conv2/Conv" | "/stages/stages.1/conv2/Conv" => (2, *reads),
+            "/stages/stages.3/conv1/Conv" => (7, 5),
+            "/stages/stages.5/conv1/Conv" | "/stages/stages.5/conv2/Conv" => (8, 8),
+            _ => (*bits, *reads),
+        };
+        assert_eq!((*new_bits, *new_reads), wanted, "{name}, {bits} bits before");
+    }
+
+    // All that is wrong with a text, and then what is right and matches nothing.
+    fs::write(&plan, text.replace("\"aptq\"", "\"aptp\"").replace("= 7", "= 9")).expect("written");
+    let (done, said) = run(&folder.path().join("x"), &with);
+    assert!(!done && said.contains("line 3, column 37: \"aptp\" is not a method"), "{said}");
+    assert!(said.contains("line 4, column 66: bits: 9 is not in 2 to 8"), "{said}");
+    fs::write(&plan, text.replace("conv?", "cnv?")).expect("written");
+    let (done, said) = run(&folder.path().join("x"), &with);
+    assert!(!done && said.contains("line 5, column 1: it matches no layer"), "{said}");
+    assert!(said.contains("'/stages/stages.5/conv1/Conv'"), "{said}");
 }

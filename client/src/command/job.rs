@@ -3,7 +3,7 @@
 pub(crate) mod describe;
 pub(crate) mod epochs;
 mod list;
-mod plan;
+pub(crate) mod plan;
 pub(crate) mod show;
 pub(crate) mod spec;
 pub(crate) mod watch;
@@ -44,13 +44,13 @@ pub(crate) enum Job {
     List(list::List),
     /// Show one job: its spec, its state, its results
     Show {
-        /// Id, or `last`
+        /// Id, its beginning, or `last`
         id: String,
     },
     /// Follow a job live, from its first event to its end
     #[command(after_help = WATCH_HELP)]
     Watch {
-        /// Id, or `last`
+        /// Id, its beginning, or `last`
         #[arg(default_value = "last")]
         id: String,
         /// Only events with a higher number
@@ -59,7 +59,7 @@ pub(crate) enum Job {
     },
     /// Cancel a job: a queued one at once, a running one by its worker's next heartbeat
     Cancel {
-        /// Id, or `last`
+        /// Id, its beginning, or `last`
         id: String,
         /// Wait until it is over
         #[arg(long)]
@@ -67,7 +67,7 @@ pub(crate) enum Job {
     },
     /// Queue a new job with the spec of an old one
     Retry {
-        /// Id, or `last`
+        /// Id, its beginning, or `last`
         id: String,
         /// Go on from the old job's last checkpoint
         #[arg(long)]
@@ -192,14 +192,50 @@ async fn cancel(connection: &Connection, output: Output, id: String, wait: bool)
     })
 }
 
-/// The id itself, or that of the newest job for `last`.
+/// Whether a text is the beginning of an id, and no more than that.
+fn is_beginning(text: &str) -> bool {
+    let digits = text.chars().filter(|&c| c != '-').count();
+    (1..32).contains(&digits) && text.chars().all(|c| c == '-' || c.is_ascii_hexdigit())
+}
+
+async fn only(connection: &Connection, id_prefix: String) -> Result<String> {
+    let request = ListJobsRequest { page_size: 2, id_prefix: id_prefix.clone(), ..Default::default() };
+    let mut found = connection.jobs().list(request).await?.into_inner().jobs.into_iter();
+    match (found.next(), found.next()) {
+        (Some(job), None) => Ok(job.id),
+        (None, _) => Err(CliError::new(Kind::NotFound, format!("no job whose id begins with {id_prefix}"))
+            .hint("`dyadic job list` shows what is there")),
+        (Some(one), Some(other)) => Err(CliError::usage(format!(
+            "several jobs have ids that begin with {id_prefix}, among them {} and {}",
+            safe(&other.id),
+            safe(&one.id)
+        ))),
+    }
+}
+
+/// The id itself, that of the only job whose id begins so, or that of the newest job for `last`.
 pub(crate) async fn resolve(connection: &Connection, id: String) -> Result<String> {
     if id != "last" {
-        return Ok(id);
+        return if is_beginning(&id) { only(connection, id).await } else { Ok(id) };
     }
     let request = ListJobsRequest { page_size: 1, ..Default::default() };
     let newest = connection.jobs().list(request).await?.into_inner().jobs.into_iter().next();
     newest
         .map(|job| job.id)
         .ok_or_else(|| CliError::new(Kind::NotFound, "no jobs yet").hint("`dyadic job submit` queues one"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_the_beginning_of_an_id_is_looked_for() {
+        for yes in ["0", "0193a1", "0193A1b2-", "0193a1b2-7c"] {
+            assert!(is_beginning(yes), "{yes}");
+        }
+        for no in ["", "-", "last", "0193x", "0193a1b2-0000-7000-8000-000000000000"] {
+            assert!(!is_beginning(no), "{no}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! `dyadic runs …`: the history of all runs. A run is a job; an experiment is a name that runs share.
 
 mod compare;
+mod csv;
 mod export;
 mod plot;
 mod show;
@@ -31,6 +32,9 @@ pub(crate) enum Runs {
         /// Only runs of this experiment
         #[arg(long, default_value = "", hide_default_value = true)]
         experiment: String,
+        /// Only runs with this tag; with several, only those with all of them
+        #[arg(long, value_parser = tag::parse, value_name = "KEY=VALUE")]
+        tag: Vec<Tag>,
     },
     /// Show experiments
     Experiments {
@@ -39,19 +43,22 @@ pub(crate) enum Runs {
     },
     /// Show one run: its curves and every layer
     Show {
-        /// Id, or `last`
+        /// Id, its beginning, or `last`
         id: String,
+        /// Only the plan of its layers, as TOML text that `--plan FILE` takes
+        #[arg(long)]
+        plan: bool,
     },
-    /// Put runs side by side: where their specs differ, and what came of it
+    /// Put runs side by side: where their specs and plans differ, and what came of it
     Compare(compare::Compare),
     /// Draw metrics in the terminal, or into an SVG file
     #[command(after_help = PLOT_HELP)]
     Plot(plot::Plot),
-    /// Write runs and all their metrics as JSON lines
+    /// Write runs and all their metrics as JSON lines, or as CSV into a file of that ending
     Export(export::Export),
     /// Set or remove tags of a run
     Tag {
-        /// Id, or `last`
+        /// Id, its beginning, or `last`
         id: String,
         /// KEY=VALUE to set
         #[arg(value_parser = tag::parse, value_name = "KEY=VALUE")]
@@ -65,9 +72,12 @@ pub(crate) enum Runs {
 impl Runs {
     pub(crate) async fn run(self, connection: &Connection, output: Output) -> Result<()> {
         match self {
-            Runs::List { page, experiment } => list(connection, output, &page, experiment).await,
+            Runs::List { page, experiment, tag } => list(connection, output, &page, (experiment, tag)).await,
             Runs::Experiments { page } => experiments(connection, output, &page).await,
-            Runs::Show { id } => show::run(connection, output, resolve(connection, id).await?).await,
+            Runs::Show { id, plan: true } => {
+                show::plan(connection, output, resolve(connection, id).await?).await
+            }
+            Runs::Show { id, .. } => show::run(connection, output, resolve(connection, id).await?).await,
             Runs::Compare(compare) => compare.run(connection, output).await,
             Runs::Plot(plot) => plot.run(connection, output).await,
             Runs::Export(export) => export.run(connection, output).await,
@@ -90,7 +100,7 @@ async fn fetch(connection: &Connection, job_ids: Vec<String>) -> Result<Vec<Run>
     let mut runs = Vec::new();
     // The server compares at most fifty at once.
     for ids in job_ids.chunks(50) {
-        let request = CompareRequest { job_ids: ids.to_vec() };
+        let request = CompareRequest { job_ids: ids.to_vec(), plans: false };
         runs.extend(connection.experiments().compare(request).await?.into_inner().runs);
     }
     Ok(runs)
@@ -104,12 +114,22 @@ async fn resolve_all(connection: &Connection, ids: Vec<String>) -> Result<Vec<St
     Ok(found)
 }
 
-async fn list(connection: &Connection, output: Output, page: &Page, experiment: String) -> Result<()> {
+async fn list(
+    connection: &Connection,
+    output: Output,
+    page: &Page,
+    (experiment, tags): (String, Vec<Tag>),
+) -> Result<()> {
     let (jobs, more) = page
         .collect(|page_size, page_token| {
             let mut client = connection.jobs();
-            let request =
-                ListJobsRequest { page_size, page_token, states: Vec::new(), experiment: experiment.clone() };
+            let request = ListJobsRequest {
+                page_size,
+                page_token,
+                experiment: experiment.clone(),
+                tags: tags.clone(),
+                ..Default::default()
+            };
             async move {
                 let reply = client.list(request).await?.into_inner();
                 Ok((reply.jobs, reply.next_page_token))
@@ -118,7 +138,7 @@ async fn list(connection: &Connection, output: Output, page: &Page, experiment: 
         .await?;
     if jobs.is_empty() {
         output.value(&serde_json::json!([]))?;
-        output.note("no runs yet: `dyadic job submit` makes one");
+        output.note("no such runs: `dyadic job submit` makes one");
         return Ok(());
     }
     let runs = fetch(connection, jobs.into_iter().map(|j| j.id).collect()).await?;
@@ -135,6 +155,7 @@ async fn list(connection: &Connection, output: Output, page: &Page, experiment: 
         ">size",
         "served",
         ">took",
+        "tags",
     ]);
     let now = chrono::Utc::now();
     for run in &runs {
@@ -149,13 +170,14 @@ async fn list(connection: &Connection, output: Output, page: &Page, experiment: 
             describe::state(job.state(), output.paint),
             field(run, "model"),
             field(run, "dataset"),
-            describe::method(&spec),
+            describe::method_of(job),
             spec.epochs().to_string(),
             output.paint.strong(&accuracy.map(units::percent).unwrap_or_default()),
             points.unwrap_or_default(),
             job.artifact.as_ref().map(|a| units::bytes(a.size_bytes)).unwrap_or_default(),
             job_show::whereabouts(job),
             job_show::took(job, now),
+            tag::show(&job.tags),
         ]);
     }
     output.table(&table)?;

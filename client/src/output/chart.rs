@@ -46,28 +46,60 @@ pub(crate) struct Curve {
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// The smallest box that holds every finite point of every curve, never of zero size.
-pub(crate) fn bounds(curves: &[Curve]) -> Option<[f64; 4]> {
+/// Most points of a curve that are marked one by one.
+const MARKED: usize = 32;
+
+/// A box of values: what is drawn, and what its axes are labelled with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Span {
+    low: f64,
+    high: f64,
+    /// Every value is the same; it stands in the middle.
+    single: bool,
+}
+
+impl Span {
+    fn of(values: &[f64]) -> Option<Self> {
+        let (low, high) = range(values)?;
+        let single = high <= low;
+        let (low, high) = if single { (low - 0.5, high + 0.5) } else { (low, high) };
+        Some(Span { low, high, single })
+    }
+
+    /// Where a value stands, 0 to 1.
+    fn part(self, value: f64) -> f64 {
+        (value - self.low) / (self.high - self.low)
+    }
+
+    /// Labels of the beginning, the middle and the end: values that occur.
+    fn labels(self) -> [String; 3] {
+        if self.single {
+            return [String::new(), number(self.low.midpoint(self.high)), String::new()];
+        }
+        [number(self.low), String::new(), number(self.high)]
+    }
+}
+
+/// The smallest spans that hold every finite point of every curve, left to right and bottom to top.
+fn bounds(curves: &[Curve]) -> Option<(Span, Span)> {
     let finite = |p: &&(f64, f64)| p.0.is_finite() && p.1.is_finite();
     let points: Vec<(f64, f64)> =
         curves.iter().flat_map(|c| c.points.iter().filter(finite)).copied().collect();
-    let (left, right) = range(&points.iter().map(|p| p.0).collect::<Vec<_>>())?;
-    let (low, high) = range(&points.iter().map(|p| p.1).collect::<Vec<_>>())?;
-    let widen = |a: f64, b: f64| if b > a { (a, b) } else { (a - 0.5, a + 0.5) };
-    let ((left, right), (low, high)) = (widen(left, right), widen(low, high));
-    Some([left, right, low, high])
+    let across = Span::of(&points.iter().map(|p| p.0).collect::<Vec<_>>())?;
+    let up = Span::of(&points.iter().map(|p| p.1).collect::<Vec<_>>())?;
+    Some((across, up))
 }
 
 /// A plot `columns` × `rows` characters large, each a field of 2 × 4 dots, with axes and a legend below.
 pub(crate) fn braille(curves: &[Curve], columns: usize, rows: usize, paint: Painter) -> String {
-    let Some([left, right, low, high]) = bounds(curves) else { return String::from("no points\n") };
+    let Some((across, up)) = bounds(curves) else { return String::from("no points\n") };
     let mut owner = vec![None; columns * rows];
     let mut dots = vec![0u8; columns * rows];
     let (wide, tall) = (columns * 2 - 1, rows * 4 - 1);
     for (index, curve) in curves.iter().enumerate() {
         let place = |p: &(f64, f64)| {
-            let x = (p.0 - left) / (right - left) * wide as f64;
-            let y = (high - p.1) / (high - low) * tall as f64;
+            let x = across.part(p.0) * wide as f64;
+            let y = (1.0 - up.part(p.1)) * tall as f64;
             (x.round() as i64, y.round() as i64)
         };
         let points: Vec<_> =
@@ -78,23 +110,27 @@ pub(crate) fn braille(curves: &[Curve], columns: usize, rows: usize, paint: Pain
             dots[cell] |= dot(x % 2, y % 4);
             owner[cell] = Some(index);
         };
-        if let [(x, y)] = points[..] {
-            mark(x, y);
-        }
         for pair in points.windows(2) {
             line(pair[0], pair[1], &mut mark);
         }
+        // A few points are seen as such: a cross each, as far as it lies inside.
+        for &(x, y) in points.iter().filter(|_| points.len() <= MARKED) {
+            for (dx, dy) in [(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)] {
+                if (0..=wide as i64).contains(&(x + dx)) && (0..=tall as i64).contains(&(y + dy)) {
+                    mark(x + dx, y + dy);
+                }
+            }
+        }
     }
-    let labels = [number(high), number(low)];
+    let labels = up.labels();
     let margin = labels.iter().map(String::len).max().unwrap_or(0);
     let mut text = String::new();
     for row in 0..rows {
-        let label = if row == 0 {
-            &labels[0]
-        } else if row + 1 == rows {
-            &labels[1]
-        } else {
-            ""
+        let label = match row {
+            0 => &labels[2],
+            _ if row + 1 == rows => &labels[0],
+            _ if row == rows / 2 => &labels[1],
+            _ => "",
         };
         text.push_str(&paint.dim(&format!("{label:>margin$} │")));
         for cell in row * columns..(row + 1) * columns {
@@ -104,13 +140,9 @@ pub(crate) fn braille(curves: &[Curve], columns: usize, rows: usize, paint: Pain
         text.truncate(text.trim_end().len());
         text.push('\n');
     }
-    let span = format!(
-        "{:<half$}{:>rest$}",
-        number(left),
-        number(right),
-        half = columns / 2,
-        rest = columns - columns / 2
-    );
+    let [left, middle, right] = across.labels();
+    let third = columns / 3;
+    let span = format!("{left:<third$}{middle:^rest$}{right:>third$}", rest = columns - 2 * third);
     text.push_str(&paint.dim(&format!("{:margin$} └{}\n{:margin$}  {span}\n", "", "─".repeat(columns), "")));
     for (index, curve) in curves.iter().enumerate() {
         let _ = writeln!(text, "{:margin$}  {} {}", "", coloured(paint, index, "━━"), curve.label);
@@ -158,26 +190,29 @@ fn line(from: (i64, i64), to: (i64, i64), mark: &mut impl FnMut(i64, i64)) {
 /// The same plot as an SVG file, 800 × 400, black on white, readable alone.
 pub(crate) fn svg(title: &str, curves: &[Curve]) -> String {
     const COLOURS: [&str; 6] = ["#0b7285", "#d9480f", "#2b8a3e", "#5f3dc4", "#a61e4d", "#495057"];
-    let [left, right, low, high] = bounds(curves).unwrap_or([0.0, 1.0, 0.0, 1.0]);
-    let place = |p: &(f64, f64)| {
-        let (x, y) = ((p.0 - left) / (right - left), (high - p.1) / (high - low));
-        format!("{:.1},{:.1}", 70.0 + x * 700.0, 40.0 + y * 300.0)
-    };
+    let nothing = Span { low: 0.0, high: 1.0, single: false };
+    let (across, up) = bounds(curves).unwrap_or((nothing, nothing));
+    let place = |p: &(f64, f64)| (70.0 + across.part(p.0) * 700.0, 340.0 - up.part(p.1) * 300.0);
     let mut text = String::from(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 800 400\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"800\" height=\"400\" fill=\"white\"/>\n\
          <path d=\"M70 40V340H770\" fill=\"none\" stroke=\"#adb5bd\"/>\n",
     );
     let _ = writeln!(text, "<text x=\"70\" y=\"24\" font-size=\"15\">{}</text>", escape(title));
-    let ends =
-        [(62, 44, "end", high), (62, 344, "end", low), (70, 358, "start", left), (770, 358, "end", right)];
-    for (x, y, anchor, v) in ends {
-        let _ = writeln!(text, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\">{}</text>", number(v));
+    let beside = [344, 194, 44].into_iter().map(|y| (62, y, "end")).zip(up.labels());
+    let below =
+        [(70, 358, "start"), (420, 358, "middle"), (770, 358, "end")].into_iter().zip(across.labels());
+    for ((x, y, anchor), label) in beside.chain(below).filter(|(_, label)| !label.is_empty()) {
+        let _ = writeln!(text, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\">{label}</text>");
     }
     for (index, curve) in curves.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
         let finite = curve.points.iter().filter(|p| p.0.is_finite() && p.1.is_finite());
-        let points: Vec<String> = finite.map(place).collect();
+        let points: Vec<(f64, f64)> = finite.map(place).collect();
+        for (x, y) in points.iter().filter(|_| points.len() <= MARKED) {
+            let _ = writeln!(text, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>");
+        }
+        let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let _ = write!(
             text,
             "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\"/>\n\
@@ -218,6 +253,30 @@ mod tests {
         assert!(rows[0].starts_with("1 │") && drawn(rows[0]), "{text}");
         assert!(rows[3].starts_with("0 │") && !rows[3].ends_with('│'), "{text}");
         assert!(text.contains("up"));
+    }
+
+    #[test]
+    fn one_value_is_labelled_with_itself_and_can_be_seen() {
+        let one = Curve { label: "a".into(), points: vec![(1.0, 0.627)] };
+        let text = braille(std::slice::from_ref(&one), 32, 7, Painter::new(false));
+        let rows: Vec<&str> = text.lines().collect();
+        assert!(rows[3].starts_with("0.6270 │"), "{text}");
+        assert!(rows[8].trim() == "1" && !text.contains("0.5000") && !text.contains("1.127"), "{text}");
+        let dots: u32 = text
+            .chars()
+            .filter(|c| ('\u{2801}'..='\u{28ff}').contains(c))
+            .map(|c| (c as u32 - 0x2800).count_ones())
+            .sum();
+        assert_eq!(dots, 5, "{text}");
+        let text = svg("t", &[one]);
+        assert!(
+            text.contains("<circle cx=\"420.0\" cy=\"190.0\"") && text.contains(">0.6270</text>"),
+            "{text}"
+        );
+        // In a corner the cross is cut, and a level line has one label.
+        let two = Curve { label: "b".into(), points: vec![(1.0, 2.0), (2.0, 2.0)] };
+        let text = braille(&[two], 8, 4, Painter::new(false));
+        assert!(text.lines().nth(2).is_some_and(|row| row.starts_with("2 │")), "{text}");
     }
 
     #[test]

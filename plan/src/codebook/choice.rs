@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Codebook, Family, Objective, all, find, linear8};
+use super::{Codebook, Family, Objective, all, find, linear8, sign_split};
 
 /// A codebook, a width that it has, and an objective that it has.
 #[derive(Clone, Copy)]
@@ -36,7 +36,7 @@ pub enum NoSuchCodebook {
         known: String,
     },
     /// The codebook does not have the objective.
-    #[error("{name} cannot be fitted by {objective:?}")]
+    #[error("{name} cannot be fitted by {}", .objective.name())]
     Objective {
         /// The codebook.
         name: &'static str,
@@ -57,6 +57,16 @@ impl Family {
     /// Its codebooks.
     pub fn codebooks(self) -> impl Iterator<Item = &'static dyn Codebook> {
         all().iter().copied().filter(move |codebook| codebook.family() == self)
+    }
+}
+
+impl Objective {
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Objective::L2 => "l2",
+            Objective::Angle => "angle",
+        }
     }
 }
 
@@ -92,6 +102,36 @@ impl Choice {
     /// All integers up to ±127, by distance: the first and the last layer.
     pub fn linear8() -> Self {
         Choice { codebook: &linear8::Linear8, bits: 8, objective: Objective::L2 }
+    }
+
+    /// What is taken where nothing is said: ternary.
+    pub fn standard() -> Self {
+        Choice {
+            codebook: &sign_split::SignSplit,
+            bits: 2,
+            objective: default_objective(&sign_split::SignSplit),
+        }
+    }
+
+    /// The same codebook at this width, or, where it does not have it, the first that does, of the same family if there is
+    /// one; by this objective, or by its own where the codebook is kept.
+    ///
+    /// # Errors
+    /// [`NoSuchCodebook`], saying what there is.
+    pub fn at_bits(self, bits: u8, objective: Option<Objective>) -> Result<Self, NoSuchCodebook> {
+        if self.codebook.widths().contains(&bits) {
+            let objective = objective.or(Some(self.objective));
+            return Choice::new(self.codebook.family(), Some(self.codebook.name()), bits, objective);
+        }
+        let own = self.codebook.family();
+        let has = |&&codebook: &&&dyn Codebook| codebook.widths().contains(&bits);
+        let found = all().iter().filter(has).min_by_key(|codebook| codebook.family() != own);
+        let found = found.ok_or_else(|| NoSuchCodebook::Bits {
+            bits,
+            of: "any codebook",
+            known: widths(all().iter().copied()),
+        })?;
+        Choice::new(found.family(), Some(found.name()), bits, objective)
     }
 
     /// The width that is taken where none is given: 3 bits where the codebook, or the family, has them, else the fewest.
@@ -145,6 +185,13 @@ impl PartialEq for Choice {
 }
 
 impl Eq for Choice {}
+
+/// Name, bits and objective, as in `two-term 4 l2`.
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.codebook.name(), self.bits, self.objective.name())
+    }
+}
 
 impl fmt::Debug for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

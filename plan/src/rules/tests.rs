@@ -19,7 +19,7 @@ fn rules(rules: Vec<Rule>) -> Rules {
 }
 
 fn rule(layers: &str, weights: Option<Choice>, input_bits: Option<u8>) -> Rule {
-    Rule { layers: Pattern::new(layers).expect("a pattern"), weights, input_bits }
+    Rule { layers: Pattern::new(layers).expect("a pattern"), weights, input_bits, place: None }
 }
 
 #[test]
@@ -52,45 +52,231 @@ fn the_last_rule_that_says_something_wins() {
     assert_eq!(rules.input_bits("/layer2/conv3"), Some(8));
 }
 
-#[test]
-fn rules_come_back_from_their_text() {
-    let rules = rules(vec![rule("a*", Some(four()), Some(7)), rule("[b-d]\"'\\\\*", None, Some(4))]);
-    let text = toml::to_string(&rules.to_text()).expect("text and numbers");
-    let whole = format!("version = 1\nnetwork = \"n\"\n{text}\n[[layer]]\nname = \"a\"\nshare = 0.5\n");
-    assert_eq!(Rules::from_toml(&whole).expect("as it was written"), rules);
+fn asked(plan: &str) -> Asked<'_> {
+    Asked { plan: Some(plan), ..Asked::default() }
+}
+
+/// What is wrong with a text, each with its place.
+fn mistakes(plan: &str) -> Vec<String> {
+    asked(plan).read().mistakes.iter().map(ToString::to_string).collect()
 }
 
 #[test]
-fn a_text_that_is_wrong_says_where() {
-    let with = |defaults: &str, rest: &str| {
-        format!(
-            "version = 1\n{rest}\n[defaults]\nweights = \"two-term 4\"\nfirst = \"linear8 8\"\nlast = \"linear8 8\"\n{defaults}"
-        )
-    };
-    let good = "conv3x3_bits = 6\nother_bits = 8\n";
-    assert!(Rules::from_toml(&with(good, "")).is_ok());
-    for (text, expected) in [
-        (with(good, "").replace("version = 1", "version = 2"), "version 2"),
-        (with(good, "").replace("two-term 4", "two-term 9"), "9"),
-        (with(good, "").replace("two-term 4", "three-term 4"), "three-term 4"),
-        (with(good, "").replace("two-term 4", "two-term 4 l2 more"), "more"),
-        (with(good, "").replace("two-term 4", "two-term 4 cosine"), "cosine"),
-        (with("conv3x3_bits = 6\nother_bits = 9\n", ""), "9 bits"),
-        (with("conv3x3_bits = 6\n", ""), "other_bits"),
-        (with(good, "epochs = 3"), "epochs"),
-        (format!("{}[[rule]]\nlayers = \"[a\"\n", with(good, "")), "[a"),
-        (format!("{}[[rule]]\nlayers = \"\"\n", with(good, "")), "bytes long"),
-        (format!("{}[[rule]]\nlayers = \"a\"\nbits = 3\n", with(good, "")), "bits"),
-        (with(good, &"#".repeat(text::MAX_TEXT)), "bytes"),
-        (String::from("\0"), "text"),
-    ] {
-        let error = Rules::from_toml(&text).expect_err(expected).to_string();
-        assert!(error.contains(expected), "{expected:?}: {error}");
+fn rules_come_back_from_their_text() {
+    let rules = rules(vec![
+        rule("z*", Some(four()), Some(7)),
+        rule("[b-d]\"'\\\\*\n", None, Some(4)),
+        rule("a", Some(Choice::linear8()), Some(8)),
+        rule("m", Some(Choice::linear8()), None),
+    ]);
+    let text = rules.to_toml();
+    assert!(text.contains("\na = \"skip\"\n") || text.contains("\n\"a\" = \"skip\"\n"), "{text}");
+    assert_eq!(asked(&text).rules().expect("as it was written"), rules);
+    assert_eq!(asked(&text).rules().expect("as it was written").to_toml(), text);
+    let whole = format!("{text}\n[outcome]\nanything = [1, \"two\"]\n");
+    assert_eq!(asked(&whole).rules().expect("the outcome is not read"), rules);
+}
+
+#[test]
+fn every_codebook_at_every_width_by_every_objective_comes_back() {
+    for codebook in crate::codebook::all() {
+        for bits in codebook.widths() {
+            for &objective in codebook.objectives() {
+                let choice = Choice::new(codebook.family(), Some(codebook.name()), bits, Some(objective));
+                let all = rules(vec![rule("x", Some(choice.expect("it has them")), None)]);
+                assert_eq!(asked(&all.to_toml()).rules().expect("its own text"), all);
+            }
+        }
     }
 }
 
 #[test]
+fn what_a_rule_leaves_out_follows_from_what_it_says() {
+    let text = r#"
+        version = 1
+        [defaults]
+        weights = { codebook = "single-shift", bits = 3, objective = "angle" }
+        [layers]
+        "features.*.0" = { method = "apq", bits = 4 }
+        "bits" = { bits = 4 }
+        "wide" = { bits = 7 }
+        "method" = { method = "aptq" }
+        "codebook" = { codebook = "multi-binary" }
+        "objective" = { objective = "l2" }
+        "input" = { input_bits = 5 }
+        "skip" = "skip"
+        "true" = { skip = true }
+    "#;
+    let rules = asked(text).rules().expect("sound");
+    let of = |layer: &str| rules.weights(layer, Role::Middle).to_string();
+    assert_eq!(of("features.3.0"), "two-term 4 l2");
+    assert_eq!(of("bits"), "single-shift 4 angle");
+    assert_eq!(of("wide"), "multi-binary 7 l2");
+    assert_eq!(of("method"), "sign-split 2 angle");
+    assert_eq!(of("codebook"), "multi-binary 3 l2");
+    assert_eq!(of("objective"), "single-shift 3 l2");
+    assert_eq!((of("input"), rules.input_bits("input")), ("single-shift 3 angle".into(), Some(5)));
+    for layer in ["skip", "true"] {
+        assert_eq!((of(layer), rules.input_bits(layer)), ("linear8 8 l2".into(), Some(8)));
+    }
+    assert_eq!(rules.defaults.first, Choice::linear8());
+    assert_eq!((rules.defaults.conv3x3_bits, rules.defaults.other_bits), (6, 8));
+    // The order of the text decides, not that of the alphabet.
+    let two = "version = 1\n[layers]\n\"b*\" = { bits = 2 }\n\"*a\" = { method = \"apq\", bits = 3 }\n";
+    assert_eq!(asked(two).rules().expect("sound").weights("ba", Role::Middle).bits(), 3);
+}
+
+#[test]
+fn a_last_layer_is_fitted_by_distance_whoever_says_its_codebook() {
+    let ternary = rules(vec![rule("*", Some(ternary()), None)]);
+    assert_eq!(ternary.weights("fc", Role::Last).objective(), Objective::L2);
+    assert_eq!(ternary.weights("fc", Role::First).objective(), Objective::Angle);
+}
+
+#[test]
+fn all_mistakes_of_a_text_are_told_at_once_with_their_places() {
+    let text = r#"version = 1
+epochs = 3
+[defaults]
+weights = { codebok = "two-term", bits = 4 }
+first = { codebook = "two-trem" }
+last = 8
+conv3x3_bits = 9
+[layers]
+"[a" = { bits = 4 }
+"b" = { codebook = "two-term", bits = 3 }
+"c" = { method = "aptq", codebook = "unary" }
+"d" = { skip = true, bits = 4 }
+"e" = { input_bits = 1 }
+"f" = { }
+"g" = "linear8"
+"h" = { method = "aptq", codebook = "linear8" }
+"i" = { bits = "4" }
+"#;
+    let found = mistakes(text);
+    for wanted in [
+        "line 2, column 1: a plan has no \"epochs\"; there are version, network, defaults, layers, outcome",
+        "line 4, column 13: defaults.weights has no \"codebok\"; there are method, codebook, bits, objective, and codebook is the nearest",
+        "line 5, column 22: \"two-trem\" is not a codebook; there are sign-split, additive, two-term, single-shift, multi-binary, linear8, and two-term is the nearest",
+        "line 6, column 8: defaults.last is not a table, as in { bits = 4 }",
+        "line 7, column 16: conv3x3_bits: 9 is not in 4 to 8",
+        "line 9, column 1: pattern \"[a\": ",
+        "line 10, column 39: 3 is not a width of two-term, which has 4, 5",
+        "line 11, column 37: \"unary\" is not a codebook",
+        "line 12, column 7: `skip` says all",
+        "line 13, column 22: input_bits: 1 is not in 2 to 8",
+        "line 14, column 7: a layer's rule says nothing",
+        "line 15, column 7: \"linear8\" is neither a table, as in { bits = 4 }, nor \"skip\"",
+        "line 16, column 37: \"linear8\" is not a codebook of aptq, which has sign-split, additive",
+        "line 17, column 16: bits: \"4\" is not in 2 to 8",
+    ] {
+        assert!(found.iter().any(|mistake| mistake.starts_with(wanted)), "{wanted}\nin {found:#?}");
+    }
+    assert_eq!(found.len(), 14, "{found:#?}");
+    // What is right is kept, so that the patterns can be looked at.
+    let rules = asked(text).read().rules;
+    assert_eq!(rules.rules().len(), 8);
+}
+
+#[test]
+fn texts_that_are_no_plans_are_refused_in_words() {
+    let good = rules(vec![]).to_toml();
+    assert_eq!(mistakes(&good), [""; 0]);
+    for (text, expected) in [
+        (good.replace("version = 1", "version = 2"), "another version"),
+        (good.replace("version = 1", ""), "no `version = 1`"),
+        (format!("{good}[[rule]]\nlayers = \"a\"\n"), "no \"rule\""),
+        (format!("{good}{}", "#".repeat(text::MAX_TEXT)), "are allowed"),
+        (
+            format!("{good}[layers]\n\"a\" = {{ bits = 4 }}\n\"a\" = {{ bits = 5 }}\n"),
+            "line 11, column 1: duplicate key",
+        ),
+        (format!("{good}[layers]\nfeatures.0 = {{ bits = 4 }}\n"), "stands in quotes"),
+        (format!("{good}other = \n"), "line 9, column "),
+        (String::from("\0"), "line 1, column 1"),
+        (String::new(), "version"),
+        ("[".repeat(100_000), "line 1"),
+        (format!("version = 1\nlayers = {}", "{ a = ".repeat(1000)), "line 2"),
+    ] {
+        let found = mistakes(&text).join("\n");
+        assert!(found.contains(expected), "{expected:?}: {found}");
+    }
+    let many: String = (0..=MAX_RULES).map(|i| format!("\"{i}\" = \"skip\"\n")).collect();
+    let found = mistakes(&format!("{good}[layers]\n{many}"));
+    assert_eq!(found, ["line 1010, column 1: 1001 rules are given; 1000 are allowed"]);
+    let wrong: String = (0..500).map(|i| format!("\"{i}\" = 1\n")).collect();
+    assert_eq!(mistakes(&format!("{good}[layers]\n{wrong}")).len(), 100);
+}
+
+#[test]
+fn settings_beside_a_text_fill_in_what_it_leaves_out_and_may_not_contradict_it() {
+    let only_layers = "version = 1\n[layers]\n\"a\" = \"skip\"\n";
+    let asked = Asked {
+        method: Some(Family::Apq),
+        bits: Some(5),
+        strict: true,
+        other_bits: Some(7),
+        ..asked(only_layers)
+    };
+    let filled = asked.rules().expect("sound");
+    assert_eq!(filled.defaults.weights.to_string(), "two-term 5 l2");
+    assert_eq!((filled.defaults.first.bits(), filled.defaults.other_bits), (5, 7));
+
+    let text = rules(vec![]).to_toml();
+    let contrary = Asked {
+        method: Some(Family::Apq),
+        codebook: Some("two-term"),
+        bits: Some(4),
+        objective: Some(Objective::L2),
+        strict: true,
+        conv3x3_bits: Some(7),
+        other_bits: Some(9),
+        plan: Some(&text),
+    };
+    let found = contrary.read().mistakes;
+    let fields: Vec<_> = found.iter().map(|mistake| mistake.field).collect();
+    let wanted = [
+        "activation_bits.other",
+        "method",
+        "codebook",
+        "bits",
+        "objective",
+        "strict",
+        "strict",
+        "activation_bits.conv3x3",
+    ];
+    assert_eq!(fields, wanted, "{found:#?}");
+    assert!(
+        found[3].to_string().contains("line 4, column 11: the plan says sign-split 2 angle here; bits 4"),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn settings_that_were_filled_in_from_a_text_agree_with_it() {
+    let text = "version = 1\n[defaults]\nweights = { codebook = \"additive\" }\nlast = { bits = 5 }\n\
+                [layers]\n\"a\" = { bits = 3 }\n";
+    let first = asked(text).rules().expect("sound");
+    let Defaults { weights, conv3x3_bits, other_bits, .. } = first.defaults;
+    let canonical = first.to_toml();
+    let again = Asked {
+        method: Some(weights.codebook().family()),
+        codebook: Some(weights.codebook().name()),
+        bits: Some(weights.bits().into()),
+        objective: Some(weights.objective()),
+        strict: first.is_strict(),
+        conv3x3_bits: Some(conv3x3_bits.into()),
+        other_bits: Some(other_bits.into()),
+        plan: Some(&canonical),
+    };
+    assert_eq!(again.rules().expect("they agree"), first);
+    assert!(!first.is_plain() && rules(vec![]).is_plain());
+}
+
+#[test]
 fn too_many_rules_are_refused() {
+    let twice = vec![rule("a", None, None), rule("b", None, None), rule("a", None, None)];
+    assert_eq!(Rules::new(rules(vec![]).defaults, twice), Err(RuleError::Twice("a".into())));
     let many = vec![rule("*", None, None); MAX_RULES + 1];
     assert_eq!(Rules::new(rules(vec![]).defaults, many), Err(RuleError::Count(MAX_RULES + 1)));
     assert!(Pattern::new(&"a".repeat(MAX_PATTERN + 1)).is_err());

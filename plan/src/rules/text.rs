@@ -1,131 +1,87 @@
-//! Rules as TOML: the part of a plan's text that is read back.
-//!
-//! Codebooks are words: name, bits, and the objective where the codebook has several, as in `two-term 4 l2` or
-//! `sign-split 2 angle`.
+//! Rules as TOML, always in the same words and the same order, one line a layer, so that two texts can be laid side by
+//! side; and a pattern's and a codebook's words.
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
 
-use super::{Defaults, Pattern, Rule, RuleError, Rules, objective};
-use crate::codebook::{self, Choice, Objective};
+use serde::Serialize;
+use toml::ser::ValueSerializer;
 
-/// Longest text, in bytes.
-pub(crate) const MAX_TEXT: usize = 1 << 20;
+use super::{Defaults, Rule, Rules};
+use crate::codebook::Choice;
+
+/// Longest text, in bytes: room for what came of the rules, layer by layer, of the largest network.
+pub const MAX_TEXT: usize = 1 << 21;
 /// What this version writes and reads.
 pub(crate) const VERSION: u32 = 1;
 
-/// The tables that rules are written as.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RulesText {
-    defaults: DefaultsText,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    rule: Vec<RuleText>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DefaultsText {
-    weights: String,
-    first: String,
-    last: String,
-    conv3x3_bits: u8,
-    other_bits: u8,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RuleText {
-    layers: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    weights: Option<String>,
+/// A codebook as a table; what is left out of it would have a default.
+#[derive(Serialize)]
+struct Words {
+    codebook: &'static str,
+    bits: u8,
+    objective: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     input_bits: Option<u8>,
 }
 
-/// A plan's text: what is read of it, and what is left aside because it only says what came of the rules.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PlanText {
-    version: u32,
-    #[serde(rename = "network")]
-    _network: Option<IgnoredAny>,
-    defaults: DefaultsText,
-    #[serde(default)]
-    rule: Vec<RuleText>,
-    #[serde(rename = "total")]
-    _total: Option<IgnoredAny>,
-    #[serde(rename = "layer")]
-    _layers: Option<IgnoredAny>,
+#[derive(Serialize)]
+struct OnlyInput {
+    input_bits: u8,
 }
 
 impl Rules {
-    /// Reads the rules of a plan's text; what came of them is not looked at.
-    ///
-    /// # Errors
-    /// [`RuleError`], for a text of another version and whatever is not there or not known.
-    pub fn from_toml(text: &str) -> Result<Self, RuleError> {
-        if text.len() > MAX_TEXT {
-            return Err(RuleError::Text(format!("it has {} bytes; {MAX_TEXT} are allowed", text.len())));
-        }
-        let read: PlanText = toml::from_str(text).map_err(|e| RuleError::Text(e.to_string()))?;
-        if read.version != VERSION {
-            let reason = format!("it is of version {}; this program reads {VERSION}", read.version);
-            return Err(RuleError::Text(reason));
-        }
-        let defaults = Defaults {
-            weights: choice(&read.defaults.weights)?,
-            first: choice(&read.defaults.first)?,
-            last: choice(&read.defaults.last)?,
-            conv3x3_bits: read.defaults.conv3x3_bits,
-            other_bits: read.defaults.other_bits,
-        };
-        let rule = |rule: RuleText| {
-            Ok(Rule {
-                layers: Pattern::new(&rule.layers)?,
-                weights: rule.weights.as_deref().map(choice).transpose()?,
-                input_bits: rule.input_bits,
-            })
-        };
-        Rules::new(defaults, read.rule.into_iter().map(rule).collect::<Result<_, RuleError>>()?)
+    /// The rules as TOML, every default among them. [`Asked`](super::Asked) reads it back to the same rules.
+    pub fn to_toml(&self) -> String {
+        let mut text = format!("version = {VERSION}\n\n");
+        self.write_tables(&mut text);
+        text
     }
 
-    /// The tables of these rules.
-    pub(crate) fn to_text(&self) -> RulesText {
+    /// The tables `defaults` and `layers`.
+    pub(crate) fn write_tables(&self, text: &mut String) {
         let Defaults { weights, first, last, conv3x3_bits, other_bits } = self.defaults;
-        let [weights, first, last] = [weights, first, last].map(words);
-        let rule = |rule: &Rule| RuleText {
-            layers: rule.layers.as_str().to_owned(),
-            weights: rule.weights.map(words),
-            input_bits: rule.input_bits,
-        };
-        RulesText {
-            defaults: DefaultsText { weights, first, last, conv3x3_bits, other_bits },
-            rule: self.rules.iter().map(rule).collect(),
+        text.push_str("[defaults]\n");
+        for (key, choice) in [("weights", weights), ("first", first), ("last", last)] {
+            let _ = writeln!(text, "{key} = {}", value(&Words::of(choice, None)));
+        }
+        let _ = writeln!(text, "conv3x3_bits = {conv3x3_bits}\nother_bits = {other_bits}");
+        if !self.rules.is_empty() {
+            text.push_str("\n[layers]\n");
+        }
+        for rule in &self.rules {
+            let _ = writeln!(text, "{} = {}", key(rule.layers.as_str()), said(rule));
         }
     }
 }
 
-/// A codebook in words.
-pub(crate) fn words(choice: Choice) -> String {
-    let codebook = choice.codebook();
-    let objective = match choice.objective() {
-        _ if codebook.objectives().len() < 2 => "",
-        Objective::L2 => " l2",
-        Objective::Angle => " angle",
-    };
-    format!("{} {}{objective}", codebook.name(), choice.bits())
+impl Words {
+    fn of(choice: Choice, input_bits: Option<u8>) -> Self {
+        let (codebook, objective) = (choice.codebook().name(), choice.objective().name());
+        Words { codebook, bits: choice.bits(), objective, input_bits }
+    }
 }
 
-/// A codebook from its words.
-fn choice(words: &str) -> Result<Choice, RuleError> {
-    let wrong = || RuleError::Text(format!("{words:?} is not a codebook's name, its bits and its objective"));
-    let mut parts = words.split_whitespace();
-    let codebook = parts.next().and_then(codebook::find).ok_or_else(wrong)?;
-    let bits = parts.next().and_then(|bits| bits.parse().ok()).ok_or_else(wrong)?;
-    let objective = parts.next().map(objective).transpose()?;
-    if parts.next().is_some() {
-        return Err(wrong());
+fn said(rule: &Rule) -> String {
+    match (rule.weights, rule.input_bits) {
+        (Some(weights), Some(8)) if weights == Choice::linear8() => value("skip"),
+        (Some(weights), input_bits) => value(&Words::of(weights, input_bits)),
+        (None, Some(input_bits)) => value(&OnlyInput { input_bits }),
+        (None, None) => "{ }".to_owned(),
     }
-    Ok(Choice::new(codebook.family(), Some(codebook.name()), bits, objective)?)
+}
+
+/// A value as it stands behind `=`, in one line.
+pub(crate) fn value<T: Serialize + ?Sized>(value: &T) -> String {
+    let mut text = String::new();
+    // Tables of text and numbers: there is nothing that TOML cannot say, but for numbers beyond 63 bits.
+    match value.serialize(ValueSerializer::new(&mut text)) {
+        Ok(_) => text,
+        Err(_) => "\"\"".to_owned(),
+    }
+}
+
+/// A key as it stands before `=`.
+fn key(text: &str) -> String {
+    let line = toml::to_string(&toml::Table::from_iter([(text.to_owned(), toml::Value::Boolean(true))]));
+    line.unwrap_or_default().trim_end().trim_end_matches(" = true").to_owned()
 }

@@ -1,6 +1,7 @@
 //! `dyadic.v1.ExperimentService`: the history of all runs.
 
 mod export;
+mod plans;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -23,6 +24,8 @@ use crate::error::ApiError;
 const MAX_COMPARED: usize = 50;
 /// Jobs that an export may name.
 const MAX_EXPORTED: usize = 10_000;
+/// Most of them whose plans are shown whole: a message has room for no more of the largest networks.
+const MAX_WITH_PLANS: usize = 4;
 /// What metrics about a layer are called: `layer/NAME/MEASURE`.
 const LAYER: &str = "layer/";
 
@@ -78,12 +81,24 @@ impl ExperimentService for ExperimentApi {
         request: Request<pb::CompareRequest>,
     ) -> Result<Response<pb::CompareResponse>, Status> {
         let caller = caller(&request)?;
-        let ids = job_ids(&request.get_ref().job_ids, MAX_COMPARED)?;
-        let comparison = self.store.compare(scope(&caller), &ids).await.map_err(ApiError::from)?;
-        Ok(Response::new(pb::CompareResponse {
-            runs: comparison.runs.into_iter().map(run).collect(),
-            differing: comparison.differing,
-        }))
+        let pb::CompareRequest { job_ids: ids, plans } = request.into_inner();
+        let ids = job_ids(&ids, if plans { MAX_WITH_PLANS } else { MAX_COMPARED })?;
+        let mut comparison = self.store.compare(scope(&caller), &ids).await.map_err(ApiError::from)?;
+        let texts: Vec<_> = comparison.runs.iter_mut().map(|run| run.plan.take()).collect();
+        let (texts, resolved) = tokio::task::spawn_blocking(move || {
+            let resolved = texts.iter().map(|text| plans::resolved(text.as_deref())).collect::<Vec<_>>();
+            (texts, resolved)
+        })
+        .await
+        .map_err(ApiError::internal)?;
+        let layers = plans::differing(&resolved);
+        let mut runs: Vec<_> = comparison.runs.into_iter().map(run).collect();
+        if plans {
+            for ((run, text), resolved) in runs.iter_mut().zip(texts).zip(resolved) {
+                run.plan = text.map(|toml| plans::of_job(toml, resolved));
+            }
+        }
+        Ok(Response::new(pb::CompareResponse { runs, differing: comparison.differing, layers }))
     }
 
     async fn query_metrics(
@@ -144,9 +159,10 @@ fn point(point: &MetricPoint) -> pb::Point {
 fn run(run: Run) -> pb::Run {
     pb::Run {
         layers: layers(&run.last),
-        job: Some(convert::job(run.job)),
+        job: Some(convert::listed(run.job)),
         spec: tag_list(run.spec),
         last: run.last.into_iter().map(convert::metric).collect(),
+        plan: None,
     }
 }
 

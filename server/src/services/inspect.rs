@@ -109,7 +109,7 @@ pub(crate) fn refusals(error: &ApiError) -> Option<Vec<pb::Refusal>> {
 /// Layers that no default job can quantize, by reason.
 fn of_layers(layers: &[dyadic_plan::Refusal]) -> Vec<pb::Refusal> {
     let mut groups: Vec<pb::Refusal> = Vec::new();
-    for dyadic_plan::Refusal { layer, reason } in layers {
+    for dyadic_plan::Refusal { layer, reason, rule: _ } in layers {
         let (layer, reason) = (bounded(layer.clone()), bounded(reason.clone()));
         match groups.iter_mut().find(|group| group.reason == reason) {
             Some(group) => group.nodes.push(layer),

@@ -16,13 +16,14 @@ use dyadic_proto::v1::job_service_server::JobService;
 use dyadic_store::Store;
 use dyadic_store::history::JobFilter;
 use dyadic_store::job::JobState;
+use dyadic_store::queue::Retry;
 use futures::Stream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::convert::{caller, scope};
+use super::convert::{caller, scope, tags};
 use super::page;
 use crate::config::Limits;
 use crate::error::ApiError;
@@ -55,6 +56,20 @@ impl JobApi {
 /// A job's id; what is none is as unknown as one that does not exist.
 pub(crate) fn job_id(text: &str) -> Result<Uuid, ApiError> {
     text.parse().map_err(|_| ApiError::NotFound { what: "job", name: text.chars().take(80).collect() })
+}
+
+/// The first and the last id that begin with a prefix; `None` for an empty one.
+fn ids_of(prefix: &str) -> Result<Option<(Uuid, Uuid)>, ApiError> {
+    let digits: String = prefix.chars().filter(|&c| c != '-').take(33).collect();
+    if digits.is_empty() && prefix.is_empty() {
+        return Ok(None);
+    }
+    let end = |fill: &str| {
+        let rest = 32usize.checked_sub(digits.len())?;
+        format!("{digits}{}", fill.repeat(rest)).parse().ok()
+    };
+    let unlike = || ApiError::field("id_prefix", "it is not the beginning of an id");
+    Ok(Some(end("0").zip(end("f")).ok_or_else(unlike)?))
 }
 
 #[tonic::async_trait]
@@ -100,12 +115,14 @@ impl JobService for JobApi {
             owner: scope(&caller).map(str::to_owned),
             states: states(&request.states)?,
             experiment: (!request.experiment.is_empty()).then_some(request.experiment),
+            ids: ids_of(&request.id_prefix)?,
+            tags: tags(request.tags)?,
             before: page::parse(&request.page_token)?,
             limit: page::size(request.page_size) + 1,
         };
         let found = self.store.jobs(&filter).await.map_err(ApiError::from)?;
         let (jobs, next_page_token) = page::cut(found, request.page_size, |job| job.id.to_string());
-        let jobs = jobs.into_iter().map(convert::job).collect();
+        let jobs = jobs.into_iter().map(convert::listed).collect();
         Ok(Response::new(pb::ListJobsResponse { jobs, next_page_token }))
     }
 
@@ -120,8 +137,11 @@ impl JobService for JobApi {
         let caller = caller(&request)?;
         let pb::RetryJobRequest { id, from_checkpoint } = request.into_inner();
         let id = job_id(&id)?;
-        let retried = self.store.retry(scope(&caller), id, &caller.owner, from_checkpoint, self.max_queued);
-        Ok(Response::new(convert::job(retried.await.map_err(ApiError::from)?)))
+        let old = self.store.retryable(scope(&caller), id, from_checkpoint).await.map_err(ApiError::from)?;
+        let plan = submit::plan_again(&self.store, &self.checks, &caller, &old).await?;
+        let retry = Retry { of: id, by: &caller.owner, from_checkpoint, plan: Some(&plan) };
+        let retried = self.store.retry(scope(&caller), &retry, self.max_queued).await;
+        Ok(Response::new(convert::job(retried.map_err(ApiError::from)?)))
     }
 
     async fn watch(

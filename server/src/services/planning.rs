@@ -5,13 +5,13 @@
 //! places, off the async threads.
 
 use dyadic_graph::network::Network;
-use dyadic_plan::codebook::{Choice, Family, Objective};
-use dyadic_plan::{Plan, Refusal, Rules, Settings, lower};
+use dyadic_plan::{Plan, Refusal, lower, without_effect};
 use dyadic_store::blob::BlobStore;
 use dyadic_store::registry::Model;
-use dyadic_store::spec::{self, JobSpec};
+use dyadic_store::spec::JobSpec;
 
 use super::inspect::Inspector;
+use super::spec::{self, Settled};
 use crate::error::ApiError;
 
 /// Plans stored models.
@@ -26,13 +26,13 @@ impl Planner {
         Self { blobs, places }
     }
 
-    /// The plan of a job with these settings, or all that stands in its way.
+    /// The plan of a job with these settings, or all that stands in its way beside the mistakes that they have.
     pub(crate) async fn plan(
         &self,
         model: &Model,
-        settings: &JobSpec,
+        settled: &Settled,
     ) -> Result<Result<Plan, Vec<Refusal>>, ApiError> {
-        let rules = rules(settings)?;
+        let (rules, sound) = (settled.rules.clone(), settled.mistakes.is_empty());
         let permit = self.places.place().await?;
         let (mut main, mut side) = (None, Vec::new());
         for file in &model.files {
@@ -49,7 +49,8 @@ impl Planner {
             let _permit = permit;
             let files = side.iter().map(|(name, bytes)| (name.clone(), bytes.as_ref()));
             let network = dyadic_graph::import_bytes(&main, files)?;
-            Ok(lower(&network, &rules))
+            // By rules of which a part is missing, layers could be refused that are not to blame.
+            Ok(if sound { lower(&network, &rules) } else { Err(without_effect(&network, &rules)) })
         });
         planned.await.map_err(ApiError::internal)?
     }
@@ -57,22 +58,5 @@ impl Planner {
 
 /// Whether a network that is being pushed can be quantized by a job's default settings.
 pub(crate) fn check(network: &Network) -> Result<(), ApiError> {
-    lower(network, &rules(&JobSpec::default())?).map(|_| ()).map_err(ApiError::Plan)
-}
-
-/// The rules that a job's settings come to.
-fn rules(settings: &JobSpec) -> Result<Rules, ApiError> {
-    let family = match settings.method {
-        spec::Method::Aptq => Family::Aptq,
-        spec::Method::Apq => Family::Apq,
-    };
-    let objective = settings.objective.map(|objective| match objective {
-        spec::Objective::L2 => Objective::L2,
-        spec::Objective::Angle => Objective::Angle,
-    });
-    let weights = Choice::new(family, settings.codebook.as_deref(), settings.bits, objective);
-    let weights = weights.map_err(|error| ApiError::field("bits", error.to_string()))?;
-    let spec::ActivationBits { conv3x3, other } = settings.activation_bits;
-    let shape = Settings { weights, strict: settings.strict, conv3x3_bits: conv3x3, other_bits: other };
-    Rules::of(&shape).map_err(|error| ApiError::field("activation_bits", error.to_string()))
+    lower(network, &spec::rules(&JobSpec::default())?).map(|_| ()).map_err(ApiError::Plan)
 }

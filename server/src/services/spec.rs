@@ -1,29 +1,42 @@
 //! A job's settings between the API and the domain: unset means the default on the way in, everything is set on the way out.
 
-use dyadic_plan::codebook::{self, Choice, Family, NoSuchCodebook};
+use dyadic_plan::codebook::{self, Family};
+use dyadic_plan::{Asked, Mistake, Read, Rules};
 use dyadic_proto::v1 as pb;
 use dyadic_store::spec::{
     ActivationBits, JobSpec, Loss, Method, Normalization, Objective, Precision, Requant,
 };
 
-use crate::error::ApiError;
+use crate::error::{ApiError, Reason};
 
-/// The training settings of a submitted spec, defaults filled in and ranges checked.
-pub(crate) fn settings(spec: &pb::JobSpec) -> Result<JobSpec, ApiError> {
+/// A submitted spec, read.
+pub(crate) struct Settled {
+    /// Its training settings, defaults filled in and ranges checked. With mistakes, those that shape the plan may have
+    /// their defaults.
+    pub(crate) settings: JobSpec,
+    /// What shapes the plan, as far as it could be read.
+    pub(crate) rules: Rules,
+    /// What stands against its settings and its plan.
+    pub(crate) mistakes: Vec<Reason>,
+}
+
+/// The settings of a submitted spec.
+pub(crate) fn settle(spec: &pb::JobSpec) -> Result<Settled, ApiError> {
     let unset = JobSpec::default();
-    let choice = choose(spec)?;
+    let Read { rules, mistakes } = read(spec)?;
+    let weights = rules.defaults.weights;
     let settings = JobSpec {
-        method: match choice.codebook().family() {
+        method: match weights.codebook().family() {
             Family::Aptq => Method::Aptq,
             Family::Apq => Method::Apq,
         },
-        codebook: Some(choice.codebook().name().to_string()),
-        objective: Some(match choice.objective() {
+        codebook: Some(weights.codebook().name().to_string()),
+        objective: Some(match weights.objective() {
             codebook::Objective::L2 => Objective::L2,
             codebook::Objective::Angle => Objective::Angle,
         }),
-        bits: choice.bits(),
-        strict: spec.strict.unwrap_or(unset.strict),
+        bits: weights.bits(),
+        strict: spec.strict.unwrap_or(false) || rules.is_strict(),
         requant: requant(spec.requant)?.unwrap_or(unset.requant),
         epochs: spec.epochs.unwrap_or(unset.epochs),
         batch_size: spec.batch_size.unwrap_or(unset.batch_size),
@@ -34,38 +47,48 @@ pub(crate) fn settings(spec: &pb::JobSpec) -> Result<JobSpec, ApiError> {
         loss: loss(spec.loss)?.unwrap_or(unset.loss),
         ema: spec.ema.map_or(unset.ema, |decay| (decay != 0.0).then_some(decay)),
         freeze_at: spec.freeze_at.unwrap_or(unset.freeze_at),
-        activation_bits: activation_bits(spec.activation_bits, unset.activation_bits)?,
+        activation_bits: ActivationBits {
+            conv3x3: rules.defaults.conv3x3_bits,
+            other: rules.defaults.other_bits,
+        },
         threads: spec.threads,
         precision: precision(spec.precision)?.unwrap_or(unset.precision),
         train_limit: limit("train_limit", spec.train_limit)?,
         eval_limit: limit("eval_limit", spec.eval_limit)?,
         augment: spec.augment.unwrap_or(unset.augment),
         normalization: normalization(spec.normalization.as_ref()),
+        plan: (!rules.is_plain()).then(|| rules.to_toml()),
     };
-    settings.validate().map_err(|error| ApiError::field(error.field, error.reason))?;
-    Ok(settings)
+    let reason = |mistake: Mistake| Reason::new(mistake.field, mistake.to_string());
+    let mut mistakes: Vec<_> = mistakes.into_iter().map(reason).collect();
+    mistakes.extend(settings.validate().err().map(|error| Reason::new(error.field, error.reason)));
+    Ok(Settled { settings, rules, mistakes })
 }
 
-/// The codebook that a spec names, or that its method and width have by default.
-fn choose(spec: &pb::JobSpec) -> Result<Choice, ApiError> {
-    let name = (!spec.codebook.is_empty()).then_some(spec.codebook.as_str());
-    let of_name = name.and_then(codebook::find).map_or(Family::Aptq, dyadic_plan::codebook::Codebook::family);
-    let family = method(spec.method)?.unwrap_or(of_name);
-    let refused = |error: NoSuchCodebook| {
-        let field = match error {
-            NoSuchCodebook::Name { .. } => "codebook",
-            NoSuchCodebook::Bits { .. } => "bits",
-            NoSuchCodebook::Objective { .. } => "objective",
-        };
-        ApiError::field(field, error.to_string())
+/// What a spec asks for of the plan.
+fn read(spec: &pb::JobSpec) -> Result<Read, ApiError> {
+    let bits = spec.activation_bits.unwrap_or_default();
+    let asked = Asked {
+        method: method(spec.method)?,
+        codebook: set(&spec.codebook),
+        bits: spec.bits,
+        objective: objective(spec.objective)?,
+        strict: spec.strict.unwrap_or(false),
+        conv3x3_bits: bits.conv3x3,
+        other_bits: bits.other,
+        plan: set(&spec.plan),
     };
-    let bits = match spec.bits {
-        Some(bits) => {
-            u8::try_from(bits).map_err(|_| ApiError::field("bits", format!("{bits} is out of range")))?
-        }
-        None => Choice::default_bits(family, name).map_err(refused)?,
-    };
-    Choice::new(family, name, bits, objective(spec.objective)?).map_err(refused)
+    Ok(asked.read())
+}
+
+fn set(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// The rules of settings that were settled before.
+pub(crate) fn rules(settings: &JobSpec) -> Result<Rules, ApiError> {
+    let settled = settle(&to_proto(settings))?;
+    if settled.mistakes.is_empty() { Ok(settled.rules) } else { Err(ApiError::Refused(settled.mistakes)) }
 }
 
 /// The same settings for the API.
@@ -121,6 +144,7 @@ pub(crate) fn to_proto(settings: &JobSpec) -> pb::JobSpec {
         eval_limit: settings.eval_limit.map(u64::from),
         augment: Some(settings.augment),
         normalization: (!mean.is_empty()).then_some(pb::Normalization { mean, std }),
+        plan: settings.plan.clone().unwrap_or_default(),
         ..pb::JobSpec::default()
     }
 }
@@ -178,23 +202,6 @@ fn precision(value: i32) -> Result<Option<Precision>, ApiError> {
     })
 }
 
-fn activation_bits(
-    bits: Option<pb::ActivationBits>,
-    unset: ActivationBits,
-) -> Result<ActivationBits, ApiError> {
-    let Some(bits) = bits else { return Ok(unset) };
-    let width = |field: &str, value: Option<u32>, unset: u8| match value {
-        None => Ok(unset),
-        Some(value) => {
-            u8::try_from(value).map_err(|_| ApiError::field(field, format!("{value} is not in 4 to 8")))
-        }
-    };
-    Ok(ActivationBits {
-        conv3x3: width("activation_bits.conv3x3", bits.conv3x3, unset.conv3x3)?,
-        other: width("activation_bits.other", bits.other, unset.other)?,
-    })
-}
-
 fn limit(field: &str, value: Option<u64>) -> Result<Option<u32>, ApiError> {
     let narrow =
         |value| u32::try_from(value).map_err(|_| ApiError::field(field, format!("{value} is too large")));
@@ -212,6 +219,16 @@ fn normalization(given: Option<&pb::Normalization>) -> Normalization {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The settings, or all that stands against them.
+    fn settings(spec: &pb::JobSpec) -> Result<JobSpec, ApiError> {
+        let settled = settle(spec)?;
+        if settled.mistakes.is_empty() {
+            Ok(settled.settings)
+        } else {
+            Err(ApiError::Refused(settled.mistakes))
+        }
+    }
 
     #[test]
     fn nothing_set_means_the_defaults() {
@@ -242,11 +259,31 @@ mod tests {
                 normalization: Some(pb::Normalization { mean: vec![0.5], std: vec![0.25] }),
                 ..Default::default()
             },
+            pb::JobSpec { codebook: "linear8".into(), strict: Some(true), ..Default::default() },
+            pb::JobSpec {
+                plan: "version = 1\n[defaults]\nfirst = { bits = 4 }\n[layers]\n\"a*\" = \"skip\"\n".into(),
+                method: pb::Method::Apq.into(),
+                ..Default::default()
+            },
         ];
         for case in cases {
             let resolved = to_proto(&settings(&case).unwrap());
             assert_eq!(to_proto(&settings(&resolved).unwrap()), resolved, "{case:?}");
         }
+    }
+
+    #[test]
+    fn a_text_that_settings_can_say_as_well_is_not_kept() {
+        let plain = pb::JobSpec {
+            method: pb::Method::Apq.into(),
+            bits: Some(4),
+            strict: Some(true),
+            ..Default::default()
+        };
+        let settled = settle(&plain).unwrap();
+        let again = pb::JobSpec { plan: settled.rules.to_toml(), ..Default::default() };
+        assert_eq!(settle(&again).unwrap().settings, settled.settings);
+        assert_eq!(settled.settings.plan, None);
     }
 
     #[test]
@@ -290,6 +327,7 @@ mod tests {
         for (spec, field) in cases {
             match settings(&spec) {
                 Err(ApiError::Field { field: named, .. }) => assert_eq!(named, field),
+                Err(ApiError::Refused(reasons)) => assert_eq!(reasons[0].field, field, "{reasons:?}"),
                 other => panic!("{field}: {other:?}"),
             }
         }

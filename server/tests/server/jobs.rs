@@ -234,8 +234,46 @@ async fn listings_come_in_pages_newest_first() {
     assert_eq!(seen, ids);
     let running = pb::ListJobsRequest { states: vec![pb::JobState::Running.into()], ..Default::default() };
     assert!(server.jobs().list(running).await.unwrap().into_inner().jobs.is_empty());
-    let wrong = pb::ListJobsRequest { page_token: "x".into(), ..Default::default() };
-    assert_eq!(server.jobs().list(wrong).await.unwrap_err().code(), Code::InvalidArgument);
+    for wrong in [
+        pb::ListJobsRequest { page_token: "x".into(), ..Default::default() },
+        pb::ListJobsRequest { id_prefix: "019x".into(), ..Default::default() },
+        pb::ListJobsRequest { id_prefix: "0".repeat(33), ..Default::default() },
+        pb::ListJobsRequest { id_prefix: "-".into(), ..Default::default() },
+    ] {
+        assert_eq!(
+            server.jobs().list(wrong.clone()).await.unwrap_err().code(),
+            Code::InvalidArgument,
+            "{wrong:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn listings_go_by_the_beginning_of_an_id_and_by_tags() {
+    let server = Harness::start().await;
+    let mut ids = Vec::new();
+    for name in ["a", "b", "c"] {
+        let id = server.submitted("m").await.to_string();
+        let tag = |key: &str, value: &str| pb::Tag { key: key.into(), value: value.into() };
+        let set = vec![tag("name", name), tag("kind", "test")];
+        let set = pb::SetTagsRequest { job_id: id.clone(), set, remove: vec![] };
+        server.experiments().set_tags(set).await.unwrap();
+        ids.push(id);
+    }
+    let list = async |id_prefix: &str, tags: &[(&str, &str)]| -> Vec<String> {
+        let tags =
+            tags.iter().map(|&(key, value)| pb::Tag { key: key.into(), value: value.into() }).collect();
+        let request = pb::ListJobsRequest { id_prefix: id_prefix.into(), tags, ..Default::default() };
+        server.jobs().list(request).await.unwrap().into_inner().jobs.into_iter().map(|job| job.id).collect()
+    };
+    assert_eq!(list("0", &[]).await.len(), 3);
+    assert_eq!(list(&ids[1], &[]).await, [ids[1].clone()]);
+    // All but the last digits, which no two ids share.
+    assert_eq!(list(&ids[1][..30], &[]).await, [ids[1].clone()]);
+    assert_eq!(list("f", &[]).await, [""; 0]);
+    assert_eq!(list("", &[("kind", "test")]).await.len(), 3);
+    assert_eq!(list("", &[("kind", "test"), ("name", "b")]).await, [ids[1].clone()]);
+    assert_eq!(list("", &[("name", "test")]).await, [""; 0]);
 }
 
 #[tokio::test]
@@ -258,7 +296,11 @@ async fn runs_are_compared_queried_tagged_and_exported() {
         ids.push(job.id);
     }
     let mut history = server.experiments();
-    let compared = history.compare(pb::CompareRequest { job_ids: ids.clone() }).await.unwrap().into_inner();
+    let compared = history
+        .compare(pb::CompareRequest { job_ids: ids.clone(), plans: false })
+        .await
+        .unwrap()
+        .into_inner();
     assert!(compared.differing.contains(&"bits".to_owned()), "{:?}", compared.differing);
     assert!(!compared.differing.contains(&"epochs".to_owned()));
     let last = compared.runs[1].last.iter().find(|metric| metric.name == "epoch/accuracy").unwrap();

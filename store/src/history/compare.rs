@@ -14,8 +14,11 @@ use crate::job::{Job, MetricPoint};
 pub struct Run {
     /// The job.
     pub job: Job,
-    /// Its resolved settings as text by path, such as `activation_bits.conv3x3`, with its model and dataset.
+    /// Its resolved settings as text by path, such as `activation_bits.conv3x3`, with its model and dataset, and without
+    /// the text of its plan.
     pub spec: BTreeMap<String, String>,
+    /// What was planned for each layer, as a plan's text, where that was kept.
+    pub plan: Option<String>,
     /// The last value of every metric.
     pub last: Vec<MetricPoint>,
 }
@@ -41,6 +44,7 @@ impl Store {
             let settings = serde_json::to_value(&job.settings)
                 .map_err(|e| StoreError::Invalid(format!("settings of job {id}: {e}")))?;
             let mut spec = flatten(&settings);
+            spec.remove("plan");
             for (key, value) in [
                 ("model", &job.model_name),
                 ("dataset", &job.dataset_name),
@@ -50,7 +54,8 @@ impl Store {
                 spec.insert(key.to_owned(), value.clone());
             }
             let last = self.last_metrics(id).await?;
-            runs.push(Run { job, spec, last });
+            let plan = self.plan_of(owner, id).await?;
+            runs.push(Run { job, spec, plan, last });
         }
         let differing = differing(&runs.iter().map(|run| &run.spec).collect::<Vec<_>>());
         Ok(Comparison { runs, differing })

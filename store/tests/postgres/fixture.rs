@@ -100,6 +100,7 @@ impl Fixture {
             max_stalls: 3,
             idempotency_key: None,
             tags: [("colour".to_owned(), "blue".to_owned())].into(),
+            plan: Some("version = 1".to_owned()),
         }
     }
 

@@ -8,7 +8,7 @@ use dyadic_store::blob::BlobStore;
 use dyadic_store::history::JobFilter;
 use dyadic_store::job::{JobState, Lease, LogLine, NewJob};
 use dyadic_store::notice::{Notice, Topic};
-use dyadic_store::queue::NewMetric;
+use dyadic_store::queue::{NewMetric, Retry};
 
 use crate::collecting::collector;
 use crate::fixture::{Fixture, LEASE, ROOM, digest, failure, kind, outcome, worker};
@@ -334,25 +334,33 @@ async fn giving_back_spends_no_attempt_and_a_permanent_error_ends_at_once() {
     assert_eq!((job.state, job.error_retryable), (JobState::Failed, Some(false)));
 }
 
+fn again(held: Lease, from_checkpoint: bool) -> Retry<'static> {
+    Retry { of: held.job, by: "ada", from_checkpoint, plan: Some("version = 1 # again") }
+}
+
 #[tokio::test]
 async fn a_retry_is_a_new_job_that_may_go_on_from_the_checkpoint() {
     let fixture = Fixture::new().await;
     let held = fixture.running().await;
-    assert_eq!(kind(fixture.store.retry(None, held.job, "ada", false, ROOM).await), ErrorKind::Precondition);
+    assert_eq!(kind(fixture.store.retry(None, &again(held, false), ROOM).await), ErrorKind::Precondition);
     fixture.store.checkpoint(held, digest("c"), 10, 4).await.unwrap();
     fixture.store.fail(held, &failure(false)).await.unwrap();
-    assert_eq!(kind(fixture.store.retry(None, held.job, "ada", false, 0).await), ErrorKind::Exhausted);
+    assert_eq!(kind(fixture.store.retry(None, &again(held, false), 0).await), ErrorKind::Exhausted);
 
-    let fresh = fixture.store.retry(Some("ada"), held.job, "ada", false, ROOM).await.unwrap();
-    let resumed = fixture.store.retry(Some("ada"), held.job, "ada", true, ROOM).await.unwrap();
+    let fresh = fixture.store.retry(Some("ada"), &again(held, false), ROOM).await.unwrap();
+    let resumed = fixture.store.retry(Some("ada"), &again(held, true), ROOM).await.unwrap();
     assert_eq!((fresh.retry_of, fresh.state, fresh.fence), (Some(held.job), JobState::Queued, 0));
     assert_eq!((fresh.checkpoint_step, resumed.checkpoint_step), (None, Some(4)));
     assert_eq!((resumed.checkpoint_sha256, resumed.tags["colour"].as_str()), (Some(digest("c")), "blue"));
     assert_eq!(fixture.job(held.job).await.state, JobState::Failed);
+    let plan = |id| fixture.store.plan_of(None, id);
+    assert_eq!(plan(held.job).await.unwrap().as_deref(), Some("version = 1"));
+    assert_eq!(plan(fresh.id).await.unwrap().as_deref(), Some("version = 1 # again"));
+    assert_eq!(kind(fixture.store.plan_of(Some("bob"), fresh.id).await), ErrorKind::NotFound);
 
     let done = fixture.claim().await;
     fixture.complete(done).await.unwrap();
-    assert_eq!(kind(fixture.store.retry(None, done.job, "ada", true, ROOM).await), ErrorKind::Precondition);
+    assert_eq!(kind(fixture.store.retry(None, &again(done, true), ROOM).await), ErrorKind::Precondition);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use dyadic_store::ErrorKind;
 use dyadic_store::job::JobState;
+use dyadic_store::queue::Retry;
 use dyadic_store::registry::{NewDataset, PageFilter, Role};
 
 use crate::fixture::{Fixture, digest, kind, new_dataset, new_model};
@@ -61,7 +62,8 @@ async fn what_an_unfinished_job_uses_cannot_be_deleted() {
     fixture.store.delete_dataset(None, fixture.dataset).await.unwrap();
     let job = fixture.job(held.job).await;
     assert_eq!((job.model_id, job.model_name.as_str(), job.dataset_id), (None, "lenet", None));
-    assert_eq!(kind(fixture.store.retry(None, held.job, "ada", false, 9).await), ErrorKind::Precondition);
+    let again = Retry { of: held.job, by: "ada", from_checkpoint: false, plan: None };
+    assert_eq!(kind(fixture.store.retry(None, &again, 9).await), ErrorKind::Precondition);
     assert_eq!(kind(fixture.store.delete_model(None, fixture.model).await), ErrorKind::NotFound);
 }
 

@@ -104,6 +104,7 @@ impl Bench {
             files: vec![file],
             info: serde_json::json!({}),
             tags: [].into(),
+            plan: None,
         };
         let (model, _) = store.add_model(&model).await.expect("registrable");
         let tar = digits(folder.path());
@@ -119,6 +120,7 @@ impl Bench {
             sha256,
             size_bytes,
             tags: [].into(),
+            plan: None,
         };
         let (dataset, _) = store.add_dataset(&dataset).await.expect("registrable");
         Bench {
@@ -155,6 +157,7 @@ impl Bench {
             max_stalls: 3,
             idempotency_key: None,
             tags: [].into(),
+            plan: None,
         };
         self.store.submit(&job, 100).await.expect("submittable").job.id
     }

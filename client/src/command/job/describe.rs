@@ -1,6 +1,6 @@
 //! A spec in a few words.
 
-use dyadic_proto::v1::{JobSpec, JobState, Method, Objective};
+use dyadic_proto::v1::{Job, JobSpec, JobState, Method, Objective};
 
 use crate::output::style::{Painter, safe};
 
@@ -24,6 +24,16 @@ pub(crate) fn method(spec: &JobSpec) -> String {
         text.push_str(" strict");
     }
     text
+}
+
+/// The same with the number of rules for single layers: `ternary sign-split angle, 2 rules`.
+pub(crate) fn method_of(job: &Job) -> String {
+    let method = method(&job.resolved.clone().unwrap_or_default());
+    match job.rules {
+        0 => method,
+        1 => format!("{method}, 1 rule"),
+        n => format!("{method}, {n} rules"),
+    }
 }
 
 /// `resnet20 on cifar10: ternary sign-split angle, 4 epochs of batches of 128, seed 0`.
@@ -77,5 +87,8 @@ mod tests {
         );
         (spec.method, spec.bits, spec.codebook) = (Method::Apq.into(), Some(4), "two-term".into());
         assert_eq!(method(&spec), "4 bit two-term angle strict");
+        let job = |rules| Job { resolved: Some(spec.clone()), rules, ..Default::default() };
+        assert_eq!(method_of(&job(0)), "4 bit two-term angle strict");
+        assert_eq!(method_of(&job(2)), "4 bit two-term angle strict, 2 rules");
     }
 }

@@ -1,11 +1,12 @@
 //! `dyadic job list`.
 
 use clap::{Args, ValueEnum};
-use dyadic_proto::v1::{self, JobState, ListJobsRequest};
+use dyadic_proto::v1::{self, JobState, ListJobsRequest, Tag};
 
 use super::{describe, show};
 use crate::command::names::Names;
 use crate::command::page::Page;
+use crate::command::tag;
 use crate::connect::Connection;
 use crate::error::Result;
 use crate::output::style::safe;
@@ -22,6 +23,9 @@ pub(crate) struct List {
     /// Only jobs of this experiment
     #[arg(long, default_value = "", hide_default_value = true)]
     experiment: String,
+    /// Only jobs with this tag; with several, only those with all of them
+    #[arg(long, value_parser = tag::parse, value_name = "KEY=VALUE")]
+    tag: Vec<Tag>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -57,6 +61,8 @@ impl List {
                     page_token,
                     states: states.clone(),
                     experiment: self.experiment.clone(),
+                    tags: self.tag.clone(),
+                    ..Default::default()
                 };
                 async move {
                     let reply = client.list(request).await?.into_inner();
@@ -101,7 +107,7 @@ fn table(jobs: &[v1::Job], names: &Names, output: Output) -> Table {
             describe::state(job.state(), output.paint),
             names.show(&spec.model),
             names.show(&spec.dataset),
-            describe::method(&spec),
+            describe::method_of(job),
             spec.epochs().to_string(),
             show::whereabouts(job),
             units::ago(job.created_at.as_ref(), now),

@@ -1,7 +1,7 @@
 //! `dyadic job plan`: what a job would make of a model, layer by layer.
 
 use clap::Args;
-use dyadic_proto::v1::{PlanJobRequest, PlanJobResponse, PlannedUnit};
+use dyadic_proto::v1::{PlanJobRequest, PlanJobResponse, PlanTotal, PlannedUnit};
 
 use super::spec::SpecArgs;
 use crate::connect::Connection;
@@ -15,6 +15,7 @@ Takes the flags of `dyadic job submit`, and queues nothing.
 Examples:
   dyadic job plan --model resnet20 --dataset cifar10 --method apq --bits 4
   dyadic job plan --model resnet20 --dataset cifar10 --method aptq --toml > resnet20.toml
+  dyadic job plan --model resnet20 --dataset cifar10 --plan resnet20.toml
 
 Shift-adds are those of one sample, with the zeros that are expected of the codebook. The exit code is 6 where a
 layer cannot be quantized.";
@@ -36,7 +37,11 @@ impl Plan {
         if !reply.refusals.is_empty() {
             return refused(&reply, output);
         }
-        if self.toml && !output.json { output.raw(reply.toml.as_bytes()) } else { table(&reply, output) }
+        if self.toml && !output.json {
+            output.raw(reply.toml.as_bytes())
+        } else {
+            output.table(&table(&reply.units, reply.total, output))
+        }
     }
 }
 
@@ -47,21 +52,22 @@ fn refused(reply: &PlanJobResponse, output: Output) -> Result<()> {
         table.row([output.paint.strong(&safe(&refusal.layer)), safe(&refusal.reason)]);
     }
     output.table(&table)?;
-    let layers = match reply.refusals.len() {
-        1 => "a layer".to_owned(),
-        n => format!("{n} layers"),
+    let reasons = match reply.refusals.len() {
+        1 => "one reason".to_owned(),
+        n => format!("{n} reasons"),
     };
-    Err(CliError::new(Kind::Refused, format!("{layers} cannot be quantized by these settings")))
+    Err(CliError::new(Kind::Refused, format!("a job with these settings would be refused for {reasons}")))
 }
 
-fn table(reply: &PlanJobResponse, output: Output) -> Result<()> {
+/// One line a unit, then the sums.
+pub(crate) fn table(units: &[PlannedUnit], total: Option<PlanTotal>, output: Output) -> Table {
     let headings =
         ["layer", "operation", "weights", "codes", ">count", ">bytes", ">macs", ">shift-adds", ">share"];
     let mut table = Table::new(headings);
-    for unit in &reply.units {
+    for unit in units {
         table.row(row(unit));
     }
-    if let Some(total) = reply.total {
+    if let Some(total) = total {
         table.row([
             output.paint.strong("total"),
             String::new(),
@@ -74,7 +80,7 @@ fn table(reply: &PlanJobResponse, output: Output) -> Result<()> {
             String::new(),
         ]);
     }
-    output.table(&table)
+    table
 }
 
 fn row(unit: &PlannedUnit) -> [String; 9] {

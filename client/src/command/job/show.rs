@@ -52,7 +52,7 @@ pub(crate) fn took(job: &v1::Job, now: DateTime<Utc>) -> String {
 
 /// The last value of every metric of a run.
 pub(crate) async fn last_metrics(connection: &Connection, id: &str) -> Result<Vec<Metric>> {
-    let request = CompareRequest { job_ids: vec![id.to_owned()] };
+    let request = CompareRequest { job_ids: vec![id.to_owned()], plans: false };
     let reply = connection.experiments().compare(request).await?.into_inner();
     Ok(reply.runs.into_iter().next().map(|r| r.last).unwrap_or_default())
 }
@@ -141,7 +141,14 @@ pub(crate) fn facts(output: Output, job: &v1::Job, metrics: &[Metric]) -> Vec<(&
         ("stalls", at_most_zero(job.stalls.into(), job.stalls.to_string())),
         ("retry of", safe(&job.retry_of)),
         ("tags", tag::show(&job.tags)),
+        ("plan", at_most_zero(job.rules.into(), rules(job.rules))),
     ]
+}
+
+/// How many rules for layers a plan has, and where it is shown.
+fn rules(rules: u32) -> String {
+    let number = if rules == 1 { "1 rule".to_owned() } else { format!("{rules} rules") };
+    format!("{number} for layers; `dyadic runs show ID --plan` prints them")
 }
 
 fn spec_facts(spec: &v1::JobSpec) -> Vec<(&'static str, String)> {

@@ -1,5 +1,8 @@
 //! The flags of a job spec. What is not given is left to the server, whose answer shows every default.
 
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
 use clap::{Args, ValueEnum};
 use dyadic_data::normalization as published;
 use dyadic_proto::v1::{self, ActivationBits, JobSpec, Normalization, Splits, Tag};
@@ -57,6 +60,10 @@ struct Quantization {
     /// How sums are scaled back to activations
     #[arg(long, value_enum)]
     requant: Option<Requant>,
+    /// A plan as `dyadic job plan --toml` prints it: defaults, then rules by layers' names. What it leaves out, the flags
+    /// decide
+    #[arg(long, value_name = "FILE.toml")]
+    plan: Option<PathBuf>,
     /// Bits of activations that a stride-1 3×3 convolution reads, 4 to 8
     #[arg(long, value_parser = clap::value_parser!(u32).range(4..=8), value_name = "N")]
     activation_bits_3x3: Option<u32>,
@@ -122,10 +129,10 @@ struct Images {
     #[arg(long, value_name = "SPLIT")]
     eval_split: Option<String>,
     /// Use only N training images, spread evenly over the split
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     train_limit: Option<u64>,
     /// Use only N evaluation images, spread evenly over the split
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     eval_limit: Option<u64>,
     /// Shift and mirror training images, or not
     #[arg(long, value_name = "BOOL")]
@@ -216,6 +223,25 @@ pub(crate) fn normalization(
     Ok(Some(Normalization { mean: mean.to_vec(), std: std.to_vec() }))
 }
 
+/// Longest text of a plan that the server reads, in bytes.
+const MAX_PLAN: u64 = 1 << 21;
+
+/// A plan's text; what is wrong with it the server says.
+fn plan(path: &Path) -> Result<String, String> {
+    let wrong = |error: std::io::Error| format!("--plan: {}: {error}", path.display());
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_PLAN + 1).read_to_string(&mut text))
+        .map_err(wrong)?;
+    match text.trim() {
+        "" => Err(format!("--plan: {} is empty", path.display())),
+        _ if text.len() as u64 > MAX_PLAN => {
+            Err(format!("--plan: {} has more than {MAX_PLAN} bytes, which no plan has", path.display()))
+        }
+        _ => Ok(text),
+    }
+}
+
 fn number<C, P: From<C> + Into<i32>>(choice: Option<C>) -> i32 {
     choice.map_or(0, |c| P::from(c).into())
 }
@@ -260,6 +286,7 @@ impl SpecArgs {
             splits: (splits != Splits::default()).then_some(splits),
             priority: self.priority,
             tags: self.tag.clone(),
+            plan: q.plan.as_deref().map(plan).transpose()?.unwrap_or_default(),
         })
     }
 }
@@ -325,8 +352,17 @@ mod tests {
             splits: Some(Splits { train: "t".into(), eval: "v".into() }),
             priority: Some(-3),
             tags: vec![Tag { key: "a".into(), value: "b".into() }],
+            plan: String::new(),
         };
         assert_eq!(spec, wanted);
+    }
+
+    #[test]
+    fn limits_that_are_no_numbers_of_images_are_called_so() {
+        let said = build("--train-limit -5").unwrap_err();
+        assert!(said.contains("invalid value '-5' for '--train-limit <N>'"), "{said}");
+        let said = build("--eval-limit 0").unwrap_err();
+        assert!(said.contains("invalid value '0' for '--eval-limit <N>'") && said.contains("1.."), "{said}");
     }
 
     #[test]
@@ -345,6 +381,9 @@ mod tests {
             "--mean 0.5 --std 0",
             "--preprocess cifar10 --mean 0 --std 1",
             "--bits 9",
+            "--plan /nonexistent/plan.toml",
+            "--train-limit 0",
+            "--eval-limit -5",
             "--activation-bits 9",
         ] {
             assert!(build(flags).is_err(), "{flags}");

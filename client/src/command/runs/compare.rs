@@ -14,14 +14,14 @@ use crate::output::table::Table;
 use crate::output::{Output, json, units};
 
 const HELP: &str = "\
-Only what differs in the specs is shown; the best accuracy and the smallest file are green.
+Only what differs in the specs, and in the plans of layers, is shown; the best accuracy and the smallest file are green.
 Example:
   dyadic runs compare 0193a1… 0193a2…";
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Compare {
-    /// Ids, or `last`
+    /// Ids, their beginnings, or `last`
     #[arg(required = true, num_args = 1..=50, value_name = "ID")]
     ids: Vec<String>,
     /// Also metrics of single layers
@@ -32,7 +32,8 @@ pub(crate) struct Compare {
 impl Compare {
     pub(crate) async fn run(self, connection: &Connection, output: Output) -> Result<()> {
         let job_ids = resolve_all(connection, self.ids).await?;
-        let reply = connection.experiments().compare(CompareRequest { job_ids }).await?.into_inner();
+        let reply =
+            connection.experiments().compare(CompareRequest { job_ids, plans: false }).await?.into_inner();
         output.value(&json::of(&reply)?)?;
         output.table(&table(&reply, self.layers, output))
     }
@@ -42,17 +43,18 @@ fn table(reply: &CompareResponse, layers: bool, output: Output) -> Table {
     let runs = &reply.runs;
     let heads = runs.iter().enumerate().map(|(i, _)| format!(">run {}", i + 1));
     let mut table = Table::new(std::iter::once(String::new()).chain(heads));
-    let mut row = |name: &str, cell: &dyn Fn(&Run) -> String| {
-        let cells: Vec<String> = runs.iter().map(cell).collect();
-        if cells.iter().any(|c| !c.is_empty()) {
-            table.row(std::iter::once(output.paint.dim(&safe(name))).chain(cells));
-        }
-    };
+    let mut row = |name: &str, cell: &dyn Fn(&Run) -> String| add(&mut table, runs, name, cell, output);
     row("id", &|r| r.job.as_ref().map(|j| safe(&j.id)).unwrap_or_default());
     row("state", &|r| r.job.as_ref().map(|j| describe::state(j.state(), output.paint)).unwrap_or_default());
     for field in &reply.differing {
         row(field, &|r| r.spec.iter().find(|t| t.key == *field).map(|t| safe(&t.value)).unwrap_or_default());
     }
+    for layer in &reply.layers {
+        let mut cells: Vec<String> = layer.planned.iter().map(|planned| safe(planned)).collect();
+        cells.insert(0, output.paint.dim(&safe(&layer.name)));
+        table.row(cells);
+    }
+    let mut row = |name: &str, cell: &dyn Fn(&Run) -> String| add(&mut table, runs, name, cell, output);
     let now = chrono::Utc::now();
     row("took", &|r| r.job.as_ref().map(|j| show::took(j, now)).unwrap_or_default());
     let size = |r: &Run| r.job.as_ref().and_then(|j| j.artifact.as_ref()).map(|a| a.size_bytes);
@@ -80,6 +82,14 @@ fn table(reply: &CompareResponse, layers: bool, output: Output) -> Table {
     table
 }
 
+/// Adds a row of one cell a run, unless all are empty.
+fn add(table: &mut Table, runs: &[Run], name: &str, cell: &dyn Fn(&Run) -> String, output: Output) {
+    let cells: Vec<String> = runs.iter().map(cell).collect();
+    if cells.iter().any(|c| !c.is_empty()) {
+        table.row(std::iter::once(output.paint.dim(&safe(name))).chain(cells));
+    }
+}
+
 /// Names of metrics, the accuracy first.
 fn names(runs: &[Run], layers: bool) -> Vec<String> {
     let all: BTreeSet<&str> = runs.iter().flat_map(|r| r.last.iter().map(|m| m.name.as_str())).collect();
@@ -96,7 +106,7 @@ fn names(runs: &[Run], layers: bool) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dyadic_proto::v1::{Artifact, Job, Metric, Tag};
+    use dyadic_proto::v1::{Artifact, Job, Metric, PlannedLayer, Tag};
 
     fn run(id: &str, bits: &str, accuracy: f64, size_bytes: u64) -> Run {
         let metric = |name: &str, value| Metric { name: name.into(), value, ..Default::default() };
@@ -116,15 +126,23 @@ mod tests {
                 metric("train/loss", 0.5),
             ],
             layers: vec![],
+            plan: None,
         }
     }
 
     #[test]
     fn only_what_differs_stands_side_by_side() {
         let runs = vec![run("a", "2", 0.9, 100), run("b", "4", 0.95, 200)];
-        let reply = CompareResponse { runs, differing: vec!["bits".into()] };
+        let reply = CompareResponse {
+            runs,
+            differing: vec!["bits".into()],
+            layers: vec![PlannedLayer {
+                name: "/conv2".into(),
+                planned: vec!["two-term 4".into(), String::new()],
+            }],
+        };
         let text = table(&reply, false, Output::silent()).render(Output::silent().paint);
-        for line in ["bits", "accuracy", "train/loss", "size"] {
+        for line in ["bits", "/conv2", "accuracy", "train/loss", "size"] {
             assert!(text.lines().any(|l| l.starts_with(line)), "{line} in\n{text}");
         }
         assert!(!text.contains("seed") && !text.contains("layer/"), "{text}");

@@ -14,7 +14,7 @@ use crate::output::{Output, json};
 
 #[derive(Debug, Args)]
 pub(crate) struct Plot {
-    /// Ids, or `last`
+    /// Ids, their beginnings, or `last`
     #[arg(required = true, num_args = 1..=12, value_name = "ID")]
     ids: Vec<String>,
     /// Exact names of metrics, one plot each
@@ -54,7 +54,7 @@ impl Plot {
             match &self.svg {
                 None => {
                     output.line(output.paint.strong(&safe(metric)))?;
-                    output.raw(braille(&curves, 64, 12, output.paint).as_bytes())?;
+                    output.raw(braille(&curves, 64, rows(self.metric.len()), output.paint).as_bytes())?;
                     output.line("")?;
                 }
                 Some(path) => {
@@ -72,6 +72,11 @@ impl Plot {
         }
         Ok(())
     }
+}
+
+/// Rows of each plot, so that all of them stand on a terminal of 24 lines, as far as they can be read at all.
+fn rows(plots: usize) -> usize {
+    (22 / plots.max(1)).saturating_sub(5).clamp(5, 12)
 }
 
 fn curves(series: &[(String, Vec<Series>)], metric: &str) -> Vec<Curve> {
@@ -97,6 +102,13 @@ fn beside(path: &std::path::Path, metric: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_usual_two_plots_fit_a_terminal() {
+        // A heading, the plot, an axis, its labels, a legend and an empty line each.
+        assert!(2 * (rows(2) + 5) <= 24 && rows(2) >= 6);
+        assert_eq!((rows(1), rows(0), rows(100)), (12, 12, 5));
+    }
 
     #[test]
     fn a_file_a_metric() {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use dyadic_proto::v1::{LayerQuality, Point, QueryMetricsRequest, Series};
+use dyadic_proto::v1::{CompareRequest, LayerQuality, Point, QueryMetricsRequest, Run, Series};
 
+use crate::command::job::plan::table as plan_table;
 use crate::command::job::show as job_show;
 use crate::connect::Connection;
 use crate::error::{CliError, Kind, Result};
@@ -13,8 +14,7 @@ use crate::output::table::{Table, pairs};
 use crate::output::{Output, json, units};
 
 pub(super) async fn run(connection: &Connection, output: Output, id: String) -> Result<()> {
-    let run = super::fetch(connection, vec![id.clone()]).await?.into_iter().next();
-    let run = run.ok_or_else(|| CliError::new(Kind::NotFound, format!("no run {id}")))?;
+    let run = with_plan(connection, &id).await?;
     let series = curves(connection, &id, 400).await?;
     if output.json {
         let mut value = json::of(&run)?;
@@ -39,7 +39,30 @@ pub(super) async fn run(connection: &Connection, output: Output, id: String) -> 
         output.line("")?;
         output.table(&layers(&run.layers))?;
     }
+    if let Some(plan) = &run.plan {
+        output.line("")?;
+        output.table(&plan_table(&plan.units, plan.total, output))?;
+    }
     Ok(())
+}
+
+/// The text of a run's plan.
+pub(super) async fn plan(connection: &Connection, output: Output, id: String) -> Result<()> {
+    let plan = with_plan(connection, &id).await?.plan;
+    let plan = plan.ok_or_else(|| {
+        CliError::new(
+            Kind::NotFound,
+            format!("run {id} has no plan: it was submitted to a version that kept none"),
+        )
+    })?;
+    output.value(&json::of(&plan)?)?;
+    if output.json { Ok(()) } else { output.raw(plan.toml.as_bytes()) }
+}
+
+async fn with_plan(connection: &Connection, id: &str) -> Result<Run> {
+    let request = CompareRequest { job_ids: vec![id.to_owned()], plans: true };
+    let run = connection.experiments().compare(request).await?.into_inner().runs.into_iter().next();
+    run.ok_or_else(|| CliError::new(Kind::NotFound, format!("no run {id}")))
 }
 
 /// Every metric of the run but those of single layers.

@@ -1,5 +1,6 @@
 //! Jobs and their events for the API.
 
+use dyadic_plan::{Asked, Row, Total};
 use dyadic_proto::v1 as pb;
 use dyadic_store::job::{Artifact, Job, JobState, MetricPoint};
 
@@ -10,6 +11,7 @@ use crate::services::spec;
 pub(crate) fn job(job: Job) -> pb::Job {
     let artifact = job.artifact.0.as_ref().map(|made| artifact(made, &job.served_name));
     let resolved = resolved(&job);
+    let rules = rules(&job);
     let progress = (!job.phase.is_empty()).then_some(pb::Progress {
         phase: job.phase,
         done: job.progress_done,
@@ -32,7 +34,25 @@ pub(crate) fn job(job: Job) -> pb::Job {
         retry_of: job.retry_of.map(|id| id.to_string()).unwrap_or_default(),
         artifact,
         tags: tag_list(job.tags),
+        rules,
     }
+}
+
+/// A job as lists have it: without the text of its plan.
+pub(crate) fn listed(listed: Job) -> pb::Job {
+    let mut job = job(listed);
+    if let Some(resolved) = &mut job.resolved {
+        resolved.plan.clear();
+    }
+    job
+}
+
+/// How many rules for single layers a job's plan has.
+fn rules(job: &Job) -> u32 {
+    let plan = job.settings.known().and_then(|settings| settings.plan.as_deref());
+    let Some(plan) = plan else { return 0 };
+    let rules = Asked { plan: Some(plan), ..Asked::default() }.read().rules;
+    u32::try_from(rules.rules().len()).unwrap_or(u32::MAX)
 }
 
 /// The spec with every default filled in, and what it refers to.
@@ -102,4 +122,27 @@ pub(crate) fn domain_state(state: pb::JobState) -> Option<JobState> {
 /// One metric's value.
 pub(crate) fn metric(point: MetricPoint) -> pb::Metric {
     pb::Metric { name: point.name, step: point.step, value: point.value, at: Some(timestamp(point.at)) }
+}
+
+/// A row of a plan.
+pub(crate) fn unit(row: Row) -> pb::PlannedUnit {
+    pb::PlannedUnit {
+        name: row.name,
+        operation: row.operation,
+        weights: row.weights.unwrap_or_default(),
+        bits: row.bits.map(u32::from),
+        count: row.count,
+        reads: row.reads,
+        writes: row.writes,
+        shape: row.shape.iter().map(|&extent| i64::try_from(extent).unwrap_or(i64::MAX)).collect(),
+        bytes: row.bytes,
+        macs: row.macs,
+        shift_adds: row.shift_adds,
+        share: row.share,
+    }
+}
+
+/// The sums of a plan.
+pub(crate) fn total(Total { weights, bytes, macs, shift_adds }: Total) -> pb::PlanTotal {
+    pb::PlanTotal { weights, bytes, macs, shift_adds }
 }

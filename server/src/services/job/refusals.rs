@@ -47,9 +47,10 @@ impl Facts<'_> {
     }
 }
 
-/// All that stands against a job as far as its network's layers go.
+/// All that stands against a job as far as its network's layers, and rules for them, go.
 pub(super) fn of_layers(refusals: &[Refusal]) -> Vec<Reason> {
-    refusals.iter().map(|refusal| Reason::new("model", refusal.to_string())).collect()
+    let field = |refusal: &Refusal| if refusal.rule { "plan" } else { "model" };
+    refusals.iter().map(|refusal| Reason::new(field(refusal), refusal.to_string())).collect()
 }
 
 /// All that stands against a job as far as its data go.

@@ -3,8 +3,8 @@
 use dyadic_data::Contents;
 use dyadic_proto::v1 as pb;
 use dyadic_store::Store;
-use dyadic_store::job::NewJob;
-use dyadic_store::registry::Dataset;
+use dyadic_store::job::{Job, NewJob};
+use dyadic_store::registry::{Dataset, Model};
 use dyadic_store::spec::JobSpec;
 use serde_json::{Map, Value};
 
@@ -15,7 +15,7 @@ use crate::services::convert::{scope, tags};
 use crate::services::dataset::Reader;
 use crate::services::inspect::Extents;
 use crate::services::planning::Planner;
-use crate::services::spec;
+use crate::services::spec::{self, Settled};
 use crate::upload::check_name;
 
 const DEFAULT_EXPERIMENT: &str = "default";
@@ -33,6 +33,60 @@ pub(crate) struct Checks {
     pub(crate) planner: Planner,
 }
 
+/// What a job is to be made of.
+pub(super) struct Inputs<'a> {
+    pub(super) model: &'a Model,
+    pub(super) dataset: &'a Dataset,
+    pub(super) settled: Settled,
+    /// Names of the splits; empty: the usual ones.
+    pub(super) splits: pb::Splits,
+}
+
+/// What a job was found to be able to do.
+pub(super) struct Checked {
+    /// Every default filled in.
+    pub(super) settings: JobSpec,
+    pub(super) train_split: String,
+    pub(super) eval_split: String,
+    /// What becomes of each layer, as text.
+    pub(super) plan: String,
+}
+
+impl Checks {
+    /// Everything that a worker could find wrong with a job, found now.
+    ///
+    /// # Errors
+    /// [`ApiError::Refused`] with all reasons, of settings, plan, data and layers.
+    pub(super) async fn check(&self, inputs: Inputs<'_>) -> Result<Checked, ApiError> {
+        let Inputs { model, dataset, settled, splits } = inputs;
+        let contents = self.datasets.known(dataset).await?;
+        let known = known_splits(dataset, contents.as_ref());
+        let train_split = split(&splits.train, &TRAIN_SPLITS, &known);
+        let eval_split = split(&splits.eval, &EVAL_SPLITS, &known);
+        let mut facts = Facts {
+            settings: &settled.settings,
+            model: Extents::of(&model.info),
+            format: dyadic_data::format::by_word(&dataset.format),
+            contents: contents.as_ref(),
+            train: &train_split,
+            eval: &eval_split,
+        };
+        let normalization = refusals::normalization(&settled.settings.normalization, &facts);
+        let settings = JobSpec { normalization, ..settled.settings.clone() };
+        facts.settings = &settings;
+        let mut reasons = settled.mistakes.clone();
+        reasons.extend(refusals::of_data(&facts));
+        match self.planner.plan(model, &settled).await? {
+            Ok(plan) if reasons.is_empty() => {
+                return Ok(Checked { settings, train_split, eval_split, plan: plan.to_toml() });
+            }
+            Ok(_) => {}
+            Err(refusals) => reasons.extend(refusals::of_layers(&refusals)),
+        }
+        Err(ApiError::Refused(reasons))
+    }
+}
+
 /// Checks a request, and finds what it refers to.
 pub(crate) async fn new_job(
     store: &Store,
@@ -43,7 +97,7 @@ pub(crate) async fn new_job(
     let pb::SubmitJobRequest { spec, idempotency_key } = request;
     let spec = spec.ok_or_else(|| ApiError::field("spec", "it is missing"))?;
     let idempotency_key = key(idempotency_key)?;
-    let mut settings = spec::settings(&spec)?;
+    let settled = spec::settle(&spec)?;
     let priority = spec.priority.unwrap_or(0);
     if !(-100..=100).contains(&priority) {
         return Err(ApiError::field("priority", format!("{priority} is not in -100 to 100")));
@@ -55,30 +109,9 @@ pub(crate) async fn new_job(
     }
     let model = store.model(scope(caller), &spec.model).await?;
     let dataset = store.dataset(scope(caller), &spec.dataset).await?;
-    let contents = checks.datasets.known(&dataset).await?;
-    let asked = spec.splits.clone().unwrap_or_default();
-    let known = known_splits(&dataset, contents.as_ref());
-    let train_split = split(&asked.train, &TRAIN_SPLITS, &known);
-    let eval_split = split(&asked.eval, &EVAL_SPLITS, &known);
-    let mut facts = Facts {
-        settings: &settings,
-        model: Extents::of(&model.info),
-        format: dyadic_data::format::by_word(&dataset.format),
-        contents: contents.as_ref(),
-        train: &train_split,
-        eval: &eval_split,
-    };
-    let normalization = refusals::normalization(&settings.normalization, &facts);
-    let resolved = JobSpec { normalization: normalization.clone(), ..settings.clone() };
-    facts.settings = &resolved;
-    let mut reasons = refusals::of_data(&facts);
-    if let Err(refusals) = checks.planner.plan(&model, &settings).await? {
-        reasons.extend(refusals::of_layers(&refusals));
-    }
-    if !reasons.is_empty() {
-        return Err(ApiError::Refused(reasons));
-    }
-    settings.normalization = normalization;
+    let splits = spec.splits.clone().unwrap_or_default();
+    let inputs = Inputs { model: &model, dataset: &dataset, settled, splits };
+    let Checked { settings, train_split, eval_split, plan } = checks.check(inputs).await?;
     let served_name = if spec.served_name.is_empty() { model.name.clone() } else { spec.served_name.clone() };
     check_name("served name", &served_name)?;
     let experiment =
@@ -99,7 +132,25 @@ pub(crate) async fn new_job(
         idempotency_key,
         tags: tags(spec.tags.clone())?,
         spec: as_submitted(&spec)?,
+        plan: Some(plan),
     })
+}
+
+/// The plan of a job that is to be done again, checked as a submission is.
+pub(super) async fn plan_again(
+    store: &Store,
+    checks: &Checks,
+    caller: &Identity,
+    old: &Job,
+) -> Result<String, ApiError> {
+    let settings = old.settings.runnable().map_err(|error| ApiError::Precondition(error.to_string()))?;
+    let settled = spec::settle(&spec::to_proto(settings))?;
+    let of = |id: Option<uuid::Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
+    let model = store.model(scope(caller), &of(old.model_id)).await?;
+    let dataset = store.dataset(scope(caller), &of(old.dataset_id)).await?;
+    let splits = pb::Splits { train: old.train_split.clone(), eval: old.eval_split.clone() };
+    let inputs = Inputs { model: &model, dataset: &dataset, settled, splits };
+    Ok(checks.check(inputs).await?.plan)
 }
 
 fn key(key: String) -> Result<Option<String>, ApiError> {

@@ -1,6 +1,7 @@
 //! `dyadic-worker quantize`: the offline form of a job.
 
 mod array;
+mod pictures;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,10 +18,10 @@ use dyadic_plan::codebook::{self, Family};
 use dyadic_store::spec::{self, JobSpec, StoredSpec};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::data::{self, Loader, Reading, Source, Split};
 use crate::memory;
 use crate::observer::{Control, Observer, Phase, Progress};
 use crate::quantize::{Report, Request, bundle_sha256, quantize};
+use pictures::{Found, Pictures};
 
 /// Quantize one model here and now.
 #[derive(Debug, Args)]
@@ -28,13 +29,8 @@ pub struct Quantize {
     /// The ONNX file; the side files it names are looked for beside it.
     #[arg(long)]
     model: PathBuf,
-    /// Dataset: CIFAR binary folder, CIFAR PNG strips, IDX files, or an archive of them.
-    #[arg(long, conflicts_with = "calibration")]
-    dataset: Option<PathBuf>,
-    /// Instead of a dataset, images without labels: an .npy file of uint8 (N, H, W, C), or `random` for random ones, which are
-    /// good for speed figures only. No accuracy is told, but how close the outputs are to the float network's.
-    #[arg(long, value_name = "FILE.npy|random")]
-    calibration: Option<PathBuf>,
+    #[command(flatten)]
+    pictures: Pictures,
     /// Ternary (aptq) or any width (apq) [default: that of the codebook, or aptq].
     #[arg(long, value_enum)]
     method: Option<Method>,
@@ -142,9 +138,9 @@ impl Quantize {
     /// Anything that [`quantize`] or reading and writing files can say.
     pub fn run(&self) -> anyhow::Result<()> {
         let (network, model_sha256) = self.network()?;
-        let (train, test) = self.datasets(&network)?;
+        let Found { train, test, preprocess } = self.pictures.open(&network, self.seed.unwrap_or(0))?;
         let spec = self.job_spec(train.shape()[2])?;
-        if self.calibration.is_some() && spec.epochs > 0 && spec.loss != spec::Loss::Distill {
+        if self.pictures.unlabelled() && spec.epochs > 0 && spec.loss != spec::Loss::Distill {
             bail!(
                 "images without labels train with the loss 'distill' alone (--spec), or not at all (--epochs 0)"
             );
@@ -159,10 +155,11 @@ impl Quantize {
             train: &train,
             test: test.as_ref().unwrap_or(&train),
             classes: &[],
-            labelled: self.calibration.is_none(),
+            labelled: !self.pictures.unlabelled(),
             dataset_sha256: train.sha256(test.as_ref().unwrap_or(&train))?,
             spec: &spec,
             resume: checkpoint.as_deref(),
+            preprocess: preprocess.as_ref(),
             memory: self.memory,
         };
         let mut console = Console::new(self.checkpoint.clone());
@@ -187,27 +184,6 @@ impl Quantize {
         )
         .with_context(|| format!("{} cannot be imported", self.model.display()))?;
         Ok((network, bundle_sha256(&model, side())))
-    }
-
-    /// Training images, and those for the figures where they are others.
-    fn datasets(&self, network: &Network) -> anyhow::Result<(Loader, Option<Loader>)> {
-        if let Some(path) = &self.dataset {
-            let source = Source::open(path)?;
-            let read = |split| Loader::open(&source, split, &Reading::default());
-            return Ok((read(Split::Train)?, Some(read(Split::Test)?)));
-        }
-        let Some(calibration) = &self.calibration else {
-            bail!("give --dataset PATH, or --calibration FILE.npy or random for a model without accuracy");
-        };
-        if calibration.as_os_str() != "random" {
-            return Ok((Loader::in_memory(array::read(calibration)?), None));
-        }
-        let shape = &network.values[network.input.0].shape;
-        let &[channels, height, width] = shape.as_slice() else {
-            bail!("the network's input has shape {shape:?}, not channels × height × width");
-        };
-        let random = data::random(64, [height, width, channels], self.seed.unwrap_or(0));
-        Ok((Loader::in_memory(random), None))
     }
 
     /// Sets the codebook, the plan and all that goes with them: as the plan and the flags say, and where there is no plan
@@ -284,11 +260,11 @@ impl Quantize {
             Some(Precision::F32) => spec::Precision::F32,
             Some(Precision::Bf16) => spec::Precision::Bf16,
         };
-        let unlabelled = self.calibration.is_some();
-        let random = self.calibration.as_ref().is_some_and(|c| c.as_os_str() == "random");
+        let unlabelled = self.pictures.unlabelled();
+        let random = self.pictures.random();
         if unlabelled && !random && self.spec.is_none() && (self.mean.is_none() || self.std.is_none()) {
             bail!(
-                "--calibration with a file needs --mean and --std, the normalization that the network was trained with"
+                "--calibration with images needs --mean and --std, the normalization that the network was trained with"
             );
         }
         spec.epochs = self.epochs.unwrap_or(if unlabelled { 0 } else { spec.epochs });

@@ -14,7 +14,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tch::Device;
 
-use crate::data::{EVALUATION_SEED, Loader};
+use crate::data::{EVALUATION_SEED, Loader, Preprocess};
 use crate::error::WorkerError;
 use crate::images::Coder;
 use crate::observer::{Observer, Phase};
@@ -48,6 +48,8 @@ pub struct Request<'a> {
     pub spec: &'a JobSpec,
     /// A checkpoint to go on from.
     pub resume: Option<&'a [u8]>,
+    /// What was done to pictures before they had the network's size.
+    pub preprocess: Option<&'a Preprocess>,
     /// Bytes of memory that the run may take beside the network itself; by default a share of what is there. They decide over
     /// speed, never over a result.
     pub memory: Option<u64>,
@@ -262,6 +264,7 @@ fn seal(
         model_sha256: Some(request.model_sha256.clone()),
         dataset_sha256: Some(request.dataset_sha256.clone()),
         job: Some(serde_json::to_value(request.spec).map_err(|e| model_error(&e))?),
+        preprocess: request.preprocess.map(serde_json::to_value).transpose().map_err(|e| model_error(&e))?,
         accuracy: Some(accuracy),
         versions: BTreeMap::from([
             version("dyadic", env!("CARGO_PKG_VERSION")),

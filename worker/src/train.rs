@@ -208,7 +208,12 @@ impl<'a> Trainer<'a> {
             while self.state.step < (epoch + 1) * per_epoch {
                 let batch =
                     batches.next().ok_or_else(|| WorkerError::Invalid("an epoch has no image".into()))?;
-                let g = self.step(&batch?)?;
+                let batch = batch?;
+                if batch.indices.is_empty() {
+                    let what = "none of a whole batch's training images can be read";
+                    return Err(WorkerError::Invalid(what.into()));
+                }
+                let g = self.step(&batch)?;
                 loss += g.loss;
                 hits += g.hits;
                 self.state.step += 1;

@@ -73,6 +73,7 @@ fn decibels(network: &Network, images: &Dataset) -> [f64; 3] {
         dataset_sha256: "d".into(),
         spec: &spec,
         resume: None,
+        preprocess: None,
         memory: None,
     };
     let name = &network.name;

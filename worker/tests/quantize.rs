@@ -126,6 +126,7 @@ fn request<'a>(
         dataset_sha256: "d".into(),
         spec,
         resume,
+        preprocess: None,
         memory: None,
     }
 }

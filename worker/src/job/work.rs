@@ -152,6 +152,7 @@ impl Bench {
             dataset_sha256: inputs.dataset_sha256.clone(),
             spec,
             resume,
+            preprocess: None,
             memory: self.settings.memory,
         };
         let (mut result, unusable) = match &inputs.checkpoint {

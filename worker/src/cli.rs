@@ -2,10 +2,10 @@
 
 mod array;
 mod pictures;
+mod plan;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,7 @@ use anyhow::{Context, bail};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueEnum};
 use dyadic_graph::network::Network;
-use dyadic_plan::Asked;
-use dyadic_plan::codebook::{self, Family};
+use dyadic_plan::codebook;
 use dyadic_store::spec::{self, JobSpec, StoredSpec};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -186,63 +185,6 @@ impl Quantize {
         Ok((network, bundle_sha256(&model, side())))
     }
 
-    /// Sets the codebook, the plan and all that goes with them: as the plan and the flags say, and where there is no plan
-    /// here, the file of settings.
-    fn choose(&self, spec: &mut JobSpec) -> anyhow::Result<()> {
-        let text = self.plan.as_deref().map(plan_text).transpose()?;
-        let file = (self.spec.is_some() && text.is_none()).then(|| spec.clone());
-        let family = |method: &spec::Method| match method {
-            spec::Method::Aptq => Family::Aptq,
-            spec::Method::Apq => Family::Apq,
-        };
-        // Another method or codebook has other widths.
-        let same = file.as_ref().filter(|_| self.method.is_none() && self.codebook.is_none());
-        let flag = self.method.map(|method| match method {
-            Method::Aptq => Family::Aptq,
-            Method::Apq => Family::Apq,
-        });
-        let codebook = self.codebook.as_deref().or(same.and_then(|file| file.codebook.as_deref()));
-        let objective = self.objective.map(|objective| match objective {
-            Objective::L2 => codebook::Objective::L2,
-            Objective::Angle => codebook::Objective::Angle,
-        });
-        let of_file = || match same.and_then(|file| file.objective) {
-            Some(spec::Objective::L2) => Some(codebook::Objective::L2),
-            Some(spec::Objective::Angle) => Some(codebook::Objective::Angle),
-            None => None,
-        };
-        let width = |bits: fn(&spec::ActivationBits) -> u8| {
-            file.as_ref().map(|file| u32::from(bits(&file.activation_bits)))
-        };
-        let asked = Asked {
-            method: flag.or(same.map(|file| family(&file.method))),
-            codebook,
-            bits: self.bits.or(same.map(|file| file.bits)).map(u32::from),
-            objective: objective.or_else(of_file),
-            strict: self.strict || file.as_ref().is_some_and(|file| file.strict),
-            conv3x3_bits: width(|bits| bits.conv3x3),
-            other_bits: width(|bits| bits.other),
-            plan: text.as_deref().or(file.as_ref().and_then(|file| file.plan.as_deref())),
-        };
-        let rules = asked.rules()?;
-        let weights = rules.defaults.weights;
-        spec.method = match weights.codebook().family() {
-            Family::Aptq => spec::Method::Aptq,
-            Family::Apq => spec::Method::Apq,
-        };
-        spec.codebook = Some(weights.codebook().name().to_string());
-        spec.objective = Some(match weights.objective() {
-            codebook::Objective::L2 => spec::Objective::L2,
-            codebook::Objective::Angle => spec::Objective::Angle,
-        });
-        spec.bits = weights.bits();
-        spec.strict = asked.strict || rules.is_strict();
-        spec.activation_bits.conv3x3 = rules.defaults.conv3x3_bits;
-        spec.activation_bits.other = rules.defaults.other_bits;
-        spec.plan = (!rules.is_plain()).then(|| rules.to_toml());
-        Ok(())
-    }
-
     fn job_spec(&self, channels: usize) -> anyhow::Result<JobSpec> {
         let mut spec: JobSpec = match &self.spec {
             Some(path) => {
@@ -287,15 +229,6 @@ impl Quantize {
         spec.validate()?;
         Ok(spec)
     }
-}
-
-/// A plan's text, not more of it than a plan may have.
-fn plan_text(path: &Path) -> anyhow::Result<String> {
-    let name = || path.display().to_string();
-    let mut text = String::new();
-    let file = fs::File::open(path).with_context(name)?;
-    file.take(dyadic_plan::MAX_TEXT as u64 + 1).read_to_string(&mut text).with_context(name)?;
-    Ok(text)
 }
 
 /// Files by base name.

@@ -6,6 +6,8 @@
 //! function: its statistics become the measured ones, and γ and β are rewritten so that nothing changes,
 //! γ′ = γ·√(v + ε)/√(v₀ + ε₀), β′ = β + γ·(m − m₀)/√(v₀ + ε₀), with the file's m₀, v₀, ε₀.
 
+mod step;
+
 use tch::{Kind, Tensor};
 
 use crate::error::WorkerError;
@@ -14,11 +16,10 @@ use crate::state::{LayerState, Param, State, StepState};
 use crate::unit::conv;
 use dyadic_plan::codebook::Filter;
 use dyadic_plan::{Coding, Plan, UnitOp};
+use step::{Range, StepErrors, Values, covering};
 
 /// ε of every normalization in training, in squared real units; PyTorch's default.
 const EPSILON: f32 = 1e-5;
-/// How many exponents below the one that covers the largest value are tried for a step.
-const EXPONENTS: usize = 5;
 /// So many images are enough to choose among powers of two.
 const STEP_IMAGES: f64 = 512.0;
 
@@ -33,6 +34,7 @@ pub struct Calibration<'a> {
     steps: Vec<Option<StepErrors>>,
     /// Tensors whose values something computes with; the others only pass theirs on, by maxima and concatenations.
     read: Vec<bool>,
+    values: Values,
 }
 
 /// Of one weighted layer: Σ and Σ² of the sums per filter, and positions counted.
@@ -40,12 +42,6 @@ struct Moments {
     sum: Tensor,
     squares: Tensor,
     count: f64,
-}
-
-/// Squared error of each candidate exponent, from the highest down.
-struct StepErrors {
-    top: i32,
-    errors: Vec<f64>,
 }
 
 impl<'a> Calibration<'a> {
@@ -65,21 +61,24 @@ impl<'a> Calibration<'a> {
             moments: plan.weights.iter().map(|_| None).collect(),
             steps: (0..plan.steps).map(|_| None).collect(),
             read,
+            values: Values::default(),
         }
     }
 
-    /// Takes in a batch of real-valued images (N, C, H, W).
-    pub fn add(&mut self, x: &Tensor) {
+    /// Takes in a batch of real-valued images (N, C, H, W), and returns the network's output for them.
+    pub fn add(&mut self, x: &Tensor) -> Tensor {
         let _guard = tch::no_grad_guard();
         let x = x.to_device(self.place.device).to_kind(self.place.kind);
-        let Calibration { plan, net, steps, moments, read, .. } = self;
+        let Calibration { plan, net, steps, moments, read, values, .. } = self;
         if self.images == 0.0 {
             // The highest exponent of each step, over all its tensors, before any error is counted.
-            let _ = net.forward(plan, &x, &mut Tops { plan, read, steps });
+            let _ = net.forward(plan, &x, &mut Tops { plan, read, steps, values });
         }
         let errors = self.images < STEP_IMAGES;
-        let _ = net.forward(plan, &x, &mut Counter { plan, read, moments, steps: errors.then_some(steps) });
+        let steps = errors.then_some(steps);
+        let y = net.forward(plan, &x, &mut Counter { plan, read, moments, steps, values });
         self.images += x.size()[0] as f64;
+        y
     }
 
     /// The state that training starts from.
@@ -157,20 +156,14 @@ impl<'a> Calibration<'a> {
     }
 }
 
-/// Step, lowest and highest code of a tensor whose step is to be found.
-fn coded(plan: &Plan, read: &[bool], tensor: usize) -> Option<(usize, f64, f64)> {
+/// Step and range of a tensor whose step is to be found.
+fn coded(plan: &Plan, read: &[bool], tensor: usize) -> Option<(usize, Range)> {
     let coding = plan.tensors[tensor].coding;
     let (lo, hi) = coding.range();
     match coding {
-        Coding::Codes { step, .. } if read[tensor] => Some((step, f64::from(lo), f64::from(hi))),
+        Coding::Codes { step, .. } if read[tensor] => Some((step, Range { lo, hi })),
         _ => None,
     }
-}
-
-/// The exponent under which `value`'s largest magnitude is the highest code.
-fn covering(value: &Tensor, hi: f64) -> Option<i32> {
-    let largest = f64::try_from(value.abs().max()).unwrap_or(0.0);
-    (largest > 0.0 && largest.is_finite()).then(|| (largest / hi).log2().ceil() as i32)
 }
 
 /// Finds where each step's candidates begin.
@@ -178,16 +171,16 @@ struct Tops<'a> {
     plan: &'a Plan,
     read: &'a [bool],
     steps: &'a mut [Option<StepErrors>],
+    values: &'a mut Values,
 }
 
 impl Watch for Tops<'_> {
     fn sums(&mut self, _: usize, _: &Tensor) {}
 
     fn value(&mut self, tensor: usize, value: &Tensor) {
-        let Some((step, _, hi)) = coded(self.plan, self.read, tensor) else { return };
-        let Some(top) = covering(value, hi) else { return };
-        let found = self.steps[step].get_or_insert_with(|| StepErrors { top, errors: vec![0.0; EXPONENTS] });
-        found.top = found.top.max(top);
+        let Some((step, range)) = coded(self.plan, self.read, tensor) else { return };
+        let Some(top) = covering(self.values.take(value), range) else { return };
+        self.steps[step].get_or_insert_with(|| StepErrors::new(top)).raise(top);
     }
 }
 
@@ -197,6 +190,7 @@ struct Counter<'a> {
     read: &'a [bool],
     moments: &'a mut [Option<Moments>],
     steps: Option<&'a mut Vec<Option<StepErrors>>>,
+    values: &'a mut Values,
 }
 
 impl Watch for Counter<'_> {
@@ -213,34 +207,10 @@ impl Watch for Counter<'_> {
 
     fn value(&mut self, tensor: usize, value: &Tensor) {
         let Some(steps) = &mut self.steps else { return };
-        let Some((step, lo, hi)) = coded(self.plan, self.read, tensor) else { return };
-        let Some(top) = covering(value, hi) else { return };
-        steps[step]
-            .get_or_insert_with(|| StepErrors { top, errors: vec![0.0; EXPONENTS] })
-            .add(value, lo, hi, top);
-    }
-}
-
-impl StepErrors {
-    /// Adds each candidate's squared rounding error on `value`, whose own covering exponent is `top`.
-    fn add(&mut self, value: &Tensor, lo: f64, hi: f64, top: i32) {
-        while self.top < top {
-            // What was seen before was not clipped there: a step twice as wide has four times the error.
-            self.errors.insert(0, 4.0 * self.errors[0]);
-            self.top += 1;
-        }
-        let value = value.to_kind(Kind::Float);
-        for (below, error) in self.errors.iter_mut().enumerate() {
-            let step = f64::from(self.top - below as i32).exp2();
-            let rounded = (&value / step).round().clamp(lo, hi) * step;
-            let squared = (rounded - &value).square().sum(Kind::Double);
-            *error += f64::try_from(squared).unwrap_or(f64::INFINITY);
-        }
-    }
-
-    fn best(&self) -> i32 {
-        let best = self.errors.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i);
-        (self.top - best as i32).clamp(-24, 24)
+        let Some((step, range)) = coded(self.plan, self.read, tensor) else { return };
+        let values = self.values.take(value);
+        let Some(top) = covering(values, range) else { return };
+        steps[step].get_or_insert_with(|| StepErrors::new(top)).add(values, range, top);
     }
 }
 
@@ -261,7 +231,7 @@ mod tests {
         let place = Place { device: Device::Cpu, kind: Kind::Float };
         let mut calibration = Calibration::new(plan, place);
         for batch in batches {
-            calibration.add(batch);
+            let _ = calibration.add(batch);
         }
         let state = calibration.finish(0.02, false).expect("calibrated");
         state.steps.iter().map(|s| s.exponent).collect()

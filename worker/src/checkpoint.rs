@@ -63,7 +63,9 @@ impl Checkpoint {
         for (i, layer) in self.state.layers.iter().enumerate() {
             let mut put = |name: &str, p: &Param| {
                 tensors.insert(format!("{i:04}.{name}"), p.value.clone());
-                tensors.insert(format!("{i:04}.{name}.velocity"), p.velocity.clone());
+                let at_rest = || vec![0.0; p.value.len()];
+                let velocity = if p.velocity.is_empty() { at_rest() } else { p.velocity.clone() };
+                tensors.insert(format!("{i:04}.{name}.velocity"), velocity);
                 tensors.insert(format!("{i:04}.{name}.average"), p.average.clone());
             };
             put("weight", &layer.weight);

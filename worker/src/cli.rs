@@ -1,24 +1,26 @@
 //! `dyadic-worker quantize`: the offline form of a job.
 
 mod array;
+mod pictures;
+mod plan;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueEnum};
-use dyadic_plan::Asked;
-use dyadic_plan::codebook::{self, Family};
+use dyadic_graph::network::Network;
+use dyadic_plan::codebook;
 use dyadic_store::spec::{self, JobSpec, StoredSpec};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::data::{self, Dataset, Split};
+use crate::memory;
 use crate::observer::{Control, Observer, Phase, Progress};
 use crate::quantize::{Report, Request, bundle_sha256, quantize};
+use pictures::{Found, Pictures};
 
 /// Quantize one model here and now.
 #[derive(Debug, Args)]
@@ -26,13 +28,8 @@ pub struct Quantize {
     /// The ONNX file; the side files it names are looked for beside it.
     #[arg(long)]
     model: PathBuf,
-    /// Dataset: CIFAR binary folder, CIFAR PNG strips, IDX files, or an archive of them.
-    #[arg(long, conflicts_with = "calibration")]
-    dataset: Option<PathBuf>,
-    /// Instead of a dataset, images without labels: an .npy file of uint8 (N, H, W, C), or `random` for random ones, which are
-    /// good for speed figures only. No accuracy is told, but how close the outputs are to the float network's.
-    #[arg(long, value_name = "FILE.npy|random")]
-    calibration: Option<PathBuf>,
+    #[command(flatten)]
+    pictures: Pictures,
     /// Ternary (aptq) or any width (apq) [default: that of the codebook, or aptq].
     #[arg(long, value_enum)]
     method: Option<Method>,
@@ -91,6 +88,10 @@ pub struct Quantize {
     /// Per-channel standard deviations of v/255, comma-separated.
     #[arg(long, value_delimiter = ',')]
     std: Option<Vec<f32>>,
+    /// Memory that the run may take beside the network itself, like 2GiB [default: half of what is free]. It decides over
+    /// speed, never over the result.
+    #[arg(long, value_parser = memory::parse)]
+    memory: Option<u64>,
     /// Resume from this checkpoint file if it exists, and keep writing it.
     #[arg(long)]
     checkpoint: Option<PathBuf>,
@@ -135,16 +136,10 @@ impl Quantize {
     /// # Errors
     /// Anything that [`quantize`] or reading and writing files can say.
     pub fn run(&self) -> anyhow::Result<()> {
-        let (model, side_files) = read_bundle(&self.model)?;
-        let side = || side_files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
-        let network = dyadic_graph::import_bytes(
-            &model,
-            side_files.iter().map(|(name, bytes)| (name, bytes.as_slice())),
-        )
-        .with_context(|| format!("{} cannot be imported", self.model.display()))?;
-        let (train, test) = self.datasets(&network)?;
-        let spec = self.job_spec(train.channels)?;
-        if self.calibration.is_some() && spec.epochs > 0 && spec.loss != spec::Loss::Distill {
+        let (network, model_sha256) = self.network()?;
+        let Found { train, test, preprocess } = self.pictures.open(&network, self.seed.unwrap_or(0))?;
+        let spec = self.job_spec(train.shape()[2])?;
+        if self.pictures.unlabelled() && spec.epochs > 0 && spec.loss != spec::Loss::Distill {
             bail!(
                 "images without labels train with the loss 'distill' alone (--spec), or not at all (--epochs 0)"
             );
@@ -155,13 +150,16 @@ impl Quantize {
         };
         let request = Request {
             network: &network,
-            model_sha256: bundle_sha256(&model, side()),
+            model_sha256,
             train: &train,
-            test: &test,
-            labelled: self.calibration.is_none(),
-            dataset_sha256: train.sha256(&test),
+            test: test.as_ref().unwrap_or(&train),
+            classes: &[],
+            labelled: !self.pictures.unlabelled(),
+            dataset_sha256: train.sha256(test.as_ref().unwrap_or(&train))?,
             spec: &spec,
             resume: checkpoint.as_deref(),
+            preprocess: preprocess.as_ref(),
+            memory: self.memory,
         };
         let mut console = Console::new(self.checkpoint.clone());
         let outcome = quantize(&request, &mut console)?;
@@ -175,80 +173,16 @@ impl Quantize {
         Ok(())
     }
 
-    fn datasets(&self, network: &dyadic_graph::network::Network) -> anyhow::Result<(Dataset, Dataset)> {
-        if let Some(path) = &self.dataset {
-            return Ok((data::load(path, Split::Train)?, data::load(path, Split::Test)?));
-        }
-        let Some(calibration) = &self.calibration else {
-            bail!("give --dataset PATH, or --calibration FILE.npy or random for a model without accuracy");
-        };
-        if calibration.as_os_str() != "random" {
-            let images = array::read(calibration)?;
-            return Ok((images.clone(), images));
-        }
-        let shape = &network.values[network.input.0].shape;
-        let &[channels, height, width] = shape.as_slice() else {
-            bail!("the network's input has shape {shape:?}, not channels × height × width");
-        };
-        let random = data::random(64, [height, width, channels], self.seed.unwrap_or(0));
-        Ok((random.clone(), random))
-    }
-
-    /// Sets the codebook, the plan and all that goes with them: as the plan and the flags say, and where there is no plan
-    /// here, the file of settings.
-    fn choose(&self, spec: &mut JobSpec) -> anyhow::Result<()> {
-        let text = self.plan.as_deref().map(plan_text).transpose()?;
-        let file = (self.spec.is_some() && text.is_none()).then(|| spec.clone());
-        let family = |method: &spec::Method| match method {
-            spec::Method::Aptq => Family::Aptq,
-            spec::Method::Apq => Family::Apq,
-        };
-        // Another method or codebook has other widths.
-        let same = file.as_ref().filter(|_| self.method.is_none() && self.codebook.is_none());
-        let flag = self.method.map(|method| match method {
-            Method::Aptq => Family::Aptq,
-            Method::Apq => Family::Apq,
-        });
-        let codebook = self.codebook.as_deref().or(same.and_then(|file| file.codebook.as_deref()));
-        let objective = self.objective.map(|objective| match objective {
-            Objective::L2 => codebook::Objective::L2,
-            Objective::Angle => codebook::Objective::Angle,
-        });
-        let of_file = || match same.and_then(|file| file.objective) {
-            Some(spec::Objective::L2) => Some(codebook::Objective::L2),
-            Some(spec::Objective::Angle) => Some(codebook::Objective::Angle),
-            None => None,
-        };
-        let width = |bits: fn(&spec::ActivationBits) -> u8| {
-            file.as_ref().map(|file| u32::from(bits(&file.activation_bits)))
-        };
-        let asked = Asked {
-            method: flag.or(same.map(|file| family(&file.method))),
-            codebook,
-            bits: self.bits.or(same.map(|file| file.bits)).map(u32::from),
-            objective: objective.or_else(of_file),
-            strict: self.strict || file.as_ref().is_some_and(|file| file.strict),
-            conv3x3_bits: width(|bits| bits.conv3x3),
-            other_bits: width(|bits| bits.other),
-            plan: text.as_deref().or(file.as_ref().and_then(|file| file.plan.as_deref())),
-        };
-        let rules = asked.rules()?;
-        let weights = rules.defaults.weights;
-        spec.method = match weights.codebook().family() {
-            Family::Aptq => spec::Method::Aptq,
-            Family::Apq => spec::Method::Apq,
-        };
-        spec.codebook = Some(weights.codebook().name().to_string());
-        spec.objective = Some(match weights.objective() {
-            codebook::Objective::L2 => spec::Objective::L2,
-            codebook::Objective::Angle => spec::Objective::Angle,
-        });
-        spec.bits = weights.bits();
-        spec.strict = asked.strict || rules.is_strict();
-        spec.activation_bits.conv3x3 = rules.defaults.conv3x3_bits;
-        spec.activation_bits.other = rules.defaults.other_bits;
-        spec.plan = (!rules.is_plain()).then(|| rules.to_toml());
-        Ok(())
+    /// The network, and the digest of its files; these are not kept.
+    fn network(&self) -> anyhow::Result<(Network, String)> {
+        let (model, side_files) = read_bundle(&self.model)?;
+        let side = || side_files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+        let network = dyadic_graph::import_bytes(
+            &model,
+            side_files.iter().map(|(name, bytes)| (name, bytes.as_slice())),
+        )
+        .with_context(|| format!("{} cannot be imported", self.model.display()))?;
+        Ok((network, bundle_sha256(&model, side())))
     }
 
     fn job_spec(&self, channels: usize) -> anyhow::Result<JobSpec> {
@@ -268,11 +202,11 @@ impl Quantize {
             Some(Precision::F32) => spec::Precision::F32,
             Some(Precision::Bf16) => spec::Precision::Bf16,
         };
-        let unlabelled = self.calibration.is_some();
-        let random = self.calibration.as_ref().is_some_and(|c| c.as_os_str() == "random");
+        let unlabelled = self.pictures.unlabelled();
+        let random = self.pictures.random();
         if unlabelled && !random && self.spec.is_none() && (self.mean.is_none() || self.std.is_none()) {
             bail!(
-                "--calibration with a file needs --mean and --std, the normalization that the network was trained with"
+                "--calibration with images needs --mean and --std, the normalization that the network was trained with"
             );
         }
         spec.epochs = self.epochs.unwrap_or(if unlabelled { 0 } else { spec.epochs });
@@ -295,15 +229,6 @@ impl Quantize {
         spec.validate()?;
         Ok(spec)
     }
-}
-
-/// A plan's text, not more of it than a plan may have.
-fn plan_text(path: &Path) -> anyhow::Result<String> {
-    let name = || path.display().to_string();
-    let mut text = String::new();
-    let file = fs::File::open(path).with_context(name)?;
-    file.take(dyadic_plan::MAX_TEXT as u64 + 1).read_to_string(&mut text).with_context(name)?;
-    Ok(text)
 }
 
 /// Files by base name.
@@ -355,6 +280,10 @@ fn print_report(report: &Report, out: &Path) {
         println!("float accuracy    {:.2} %", 100.0 * float);
         println!("engine accuracy   {:.2} %", 100.0 * engine);
     }
+    println!(
+        "agreement         {:.2} %  (engine to float network, largest output)",
+        100.0 * report.agreement
+    );
     if let Some(db) = report.closeness_db {
         println!("closeness         {db:.2} dB  (engine to float network, signal-to-noise)");
     }

@@ -1,8 +1,9 @@
 //! The last evaluation: the engine on every image, its logits against the training graph's, and how close they are to the
-//! float network's.
+//! float network's. Each image passes once through each network.
 
 use std::sync::Arc;
 
+use dyadic_engine::engine::Samples;
 use dyadic_engine::model::Model;
 use dyadic_engine::{Engine, Scratch, reference};
 use dyadic_store::blob::Digest;
@@ -11,22 +12,26 @@ use tch::{Device, Kind, Tensor};
 
 use crate::batch;
 use crate::closeness::Closeness;
-use crate::data::Dataset;
+use crate::data::{Batch, Loader};
 use crate::error::WorkerError;
-use crate::images::Coder;
+use crate::float::{self, FloatOutputs, best};
+use crate::images::{Coder, ahead};
 use crate::net::{FloatNet, Place};
-use crate::observer::{Control, Observer, Phase, Progress};
+use crate::observer::{Observer, Phase};
 use crate::simulate::Simulation;
+use crate::stage::report;
 use dyadic_plan::Plan;
 
-/// Most images in one comparison.
-const BATCH: usize = 200;
+/// Where libtorch runs exact integers.
+const PLACE: Place = Place { device: Device::Cpu, kind: Kind::Float };
 
 /// What the last evaluation found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exactness {
     /// Images whose largest logit, in the engine, is at the label.
     pub correct: u64,
+    /// Images whose largest logit, in the engine, is where the float network has its largest.
+    pub agreeing: u64,
     /// Images evaluated; on each of them all logits were identical.
     pub images: u64,
     /// SHA-256, hex, over the output values of all these images: f32, little endian, image after image.
@@ -42,81 +47,128 @@ pub struct Evaluation<'a> {
     /// The integer network.
     pub model: &'a Arc<Model>,
     /// Evaluation images.
-    pub data: &'a Dataset,
+    pub data: &'a Loader,
     /// Byte images to codes.
     pub coder: &'a Coder,
+    /// What is known of the float network's answers; the rest is computed.
+    pub float: &'a FloatOutputs,
+    /// Bytes of memory that may be used; they decide over speed, never over the result.
+    pub memory: usize,
 }
 
-/// Runs engine, simulated integer graph and float network over the images.
+/// Runs engine, simulated integer graph and, as far as its answers are not known, float network over the images.
 ///
 /// # Errors
 /// [`WorkerError::NotExact`], naming the first node that differs, if any logit of any image differs in any bit.
 pub fn evaluate(of: &Evaluation, observer: &mut dyn Observer) -> Result<Exactness, WorkerError> {
-    let Evaluation { plan, model, data, coder } = *of;
-    let engine = Engine::new(Arc::clone(model)).map_err(|e| WorkerError::Model(e.to_string()))?;
-    let mut scratch = engine.scratch();
-    let simulation = Simulation::new(model, Device::Cpu);
-    let place = Place { device: Device::Cpu, kind: Kind::Float };
-    let float = FloatNet::new(plan, place);
-    let mut closeness = Closeness::default();
-    let (count, batch) = (data.len(), batch::images(plan).min(BATCH));
-    let outputs = engine.output_len();
-    let mut found = Exactness { correct: 0, images: 0, logits_sha256: String::new(), closeness_db: None };
-    let mut hash = Sha256::new();
-    for start in (0..count).step_by(batch) {
-        let indices: Vec<usize> = (start..(start + batch).min(count)).collect();
-        let mut bytes = vec![0u8; indices.len() * data.image_len()];
-        data.fill(&indices, None, &mut bytes);
-        let mut logits = vec![0f32; indices.len() * outputs];
-        engine
-            .run_u8(&mut scratch, &bytes, indices.len(), &mut logits)
+    let mut judge = Judge::new(of)?;
+    let all: Vec<usize> = (0..of.data.len()).collect();
+    let mut done = 0;
+    for batch in ahead(of.data, &all, batch::exact_images(of.plan, of.memory), None) {
+        let batch = batch?;
+        if !batch.indices.is_empty() {
+            judge.take(&batch)?;
+        }
+        done += batch.indices.len();
+        report(observer, Phase::Verify, done, all.len())?;
+    }
+    Ok(judge.finish())
+}
+
+/// Both forms of the network, and what was found so far.
+struct Judge<'a> {
+    of: &'a Evaluation<'a>,
+    engine: Engine,
+    scratches: Vec<Scratch>,
+    simulation: Simulation<'a>,
+    /// Made when it is first needed.
+    net: Option<FloatNet>,
+    hash: Sha256,
+    closeness: Closeness,
+    found: Exactness,
+}
+
+impl<'a> Judge<'a> {
+    fn new(of: &'a Evaluation<'a>) -> Result<Self, WorkerError> {
+        let engine = Engine::new(Arc::clone(of.model)).map_err(|e| WorkerError::Model(e.to_string()))?;
+        let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
+        Ok(Judge {
+            of,
+            scratches: (0..threads).map(|_| engine.scratch()).collect(),
+            engine,
+            simulation: Simulation::new(of.model, Device::Cpu),
+            net: None,
+            hash: Sha256::new(),
+            closeness: Closeness::default(),
+            found: Exactness {
+                correct: 0,
+                agreeing: 0,
+                images: 0,
+                logits_sha256: String::new(),
+                closeness_db: None,
+            },
+        })
+    }
+
+    fn take(&mut self, batch: &Batch) -> Result<(), WorkerError> {
+        let outputs = self.engine.output_len();
+        let images = batch.indices.len();
+        let mut logits = vec![0f32; images * outputs];
+        self.engine
+            .run_batch(&mut self.scratches, Samples::Bytes(&batch.pixels), images, &mut logits)
             .map_err(|e| WorkerError::Model(e.to_string()))?;
-        let (codes, _) = coder.batch(data, &indices, None, place);
-        let simulated = output_codes(simulation.run(&codes).as_ref())?;
+        self.check(batch, &logits)?;
+        let float = match self.of.float.of(&batch.indices) {
+            Some(known) => known,
+            None => {
+                let net = self.net.get_or_insert_with(|| FloatNet::new(self.of.plan, PLACE));
+                let y = net.logits(self.of.plan, &self.of.coder.real(batch, PLACE));
+                float::values(self.of.plan, &y)?
+            }
+        };
+        let rows = logits.chunks_exact(outputs).zip(float.chunks_exact(outputs));
+        for ((ours, float), label) in rows.zip(&batch.labels) {
+            for value in ours {
+                self.hash.update(value.to_le_bytes());
+            }
+            let best_of_ours = best(ours);
+            self.found.correct += u64::from(label.is_some_and(|label| best_of_ours == label as usize));
+            self.found.agreeing += u64::from(best_of_ours == best(float));
+            self.found.images += 1;
+        }
+        self.closeness.add(outputs, &float, &logits);
+        Ok(())
+    }
+
+    /// Holds the engine's logits against the training graph's.
+    fn check(&mut self, batch: &Batch, logits: &[f32]) -> Result<(), WorkerError> {
+        let outputs = self.engine.output_len();
+        let codes = self.of.coder.codes(batch, PLACE);
+        let simulated = output_codes(self.simulation.run(&codes).as_ref())?;
         let same = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits());
-        for (row, &image) in indices.iter().enumerate() {
-            let range = row * outputs..(row + 1) * outputs;
-            let theirs = reference::output_values(model, simulated.get(range.clone()).unwrap_or_default());
-            let ours = &logits[range];
+        for (row, (ours, &image)) in logits.chunks_exact(outputs).zip(&batch.indices).enumerate() {
+            let theirs = simulated.get(row * outputs..(row + 1) * outputs).unwrap_or_default();
+            let theirs = reference::output_values(self.of.model, theirs);
             if theirs.len() != outputs || !same(ours, &theirs) {
                 let one = codes.narrow(0, row as i64, 1);
                 let input = integers(&one.get(0))?.into_iter().map(|v| v as i32).collect::<Vec<_>>();
-                return Err(first_difference(&engine, &mut scratch, &input, &simulation.trace(&one), image));
+                let trace = self.simulation.trace(&one);
+                let mut scratch = self.engine.scratch();
+                return Err(first_difference(&self.engine, &mut scratch, &input, &trace, image));
             }
-            let best = (0..outputs).rev().max_by(|&a, &b| ours[a].total_cmp(&ours[b])).unwrap_or(0);
-            for value in ours {
-                hash.update(value.to_le_bytes());
-            }
-            found.correct += u64::from(best == data.labels[image] as usize);
-            found.images += 1;
         }
-        closeness.add(outputs, &float_outputs(plan, &float, coder, data, &indices)?, &logits);
-        let progress = Progress { phase: Phase::Evaluate, done: found.images, total: count as u64 };
-        if observer.progress(progress) == Control::Stop {
-            return Err(WorkerError::Stopped);
-        }
+        Ok(())
     }
-    found.logits_sha256 = Digest::from(<[u8; 32]>::from(hash.finalize())).to_string();
-    found.closeness_db = closeness.db();
-    Ok(found)
-}
 
-/// What the float network gives, its softmax included where it ends in one.
-fn float_outputs(
-    plan: &Plan,
-    net: &FloatNet,
-    coder: &Coder,
-    data: &Dataset,
-    indices: &[usize],
-) -> Result<Vec<f32>, WorkerError> {
-    let place = Place { device: Device::Cpu, kind: Kind::Float };
-    let logits = net.logits(plan, &coder.real_batch(data, indices, place).0);
-    let outputs = if plan.softmax { logits.softmax(-1, Kind::Float) } else { logits };
-    Ok(Vec::<f32>::try_from(outputs.contiguous().view([-1]))?)
+    fn finish(mut self) -> Exactness {
+        self.found.logits_sha256 = Digest::from(<[u8; 32]>::from(self.hash.finalize())).to_string();
+        self.found.closeness_db = self.closeness.db();
+        self.found
+    }
 }
 
 /// Row-major NHWC integers of a batch (N, C, H, W) or of one row of it.
-fn integers(x: &Tensor) -> Result<Vec<i64>, WorkerError> {
+pub(crate) fn integers(x: &Tensor) -> Result<Vec<i64>, WorkerError> {
     let nhwc = if x.dim() == 4 { x.permute([0, 2, 3, 1]) } else { x.permute([1, 2, 0]) };
     Ok(Vec::<i64>::try_from(nhwc.to_kind(Kind::Int64).contiguous().view([-1]))?)
 }

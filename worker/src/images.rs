@@ -4,9 +4,12 @@ use dyadic_engine::model::{Format, Normalization, Step};
 use dyadic_engine::quantize::Quantizer;
 use tch::Tensor;
 
-use crate::data::{Augment, Dataset};
+use crate::data::{Augment, Batch, Batches, Loader};
 use crate::error::WorkerError;
 use crate::net::Place;
+
+/// Threads beyond which reading images gets no faster than any network takes them.
+const MOST_THREADS: usize = 8;
 
 /// Turns byte images into codes.
 #[derive(Debug, Clone)]
@@ -17,15 +20,17 @@ pub struct Coder {
     pub step: f32,
     /// `channels × 256` codes.
     table: Vec<f32>,
-    channels: usize,
+    /// Height, width, channels.
+    shape: [usize; 3],
 }
 
 impl Coder {
-    /// For images of `channels` channels.
+    /// For images of this height, width and channels.
     ///
     /// # Errors
     /// [`WorkerError::Invalid`] if the normalization is not one positive, finite pair a channel.
-    pub fn new(normalization: Normalization, channels: usize) -> Result<Self, WorkerError> {
+    pub fn new(normalization: Normalization, shape: [usize; 3]) -> Result<Self, WorkerError> {
+        let channels = shape[2];
         let sound = |v: &[f32]| v.len() == channels && v.iter().all(|x| x.is_finite());
         if !sound(&normalization.mean)
             || !sound(&normalization.std)
@@ -44,53 +49,73 @@ impl Coder {
         let code = |c: usize, v: u8| quantizer.code(normalization.value(v, c)).unwrap_or(0) as f32;
         let table =
             (0..channels).flat_map(|c| (0..=255u8).map(move |v| (c, v))).map(|(c, v)| code(c, v)).collect();
-        Ok(Coder { normalization, step, table, channels })
+        Ok(Coder { normalization, step, table, shape })
     }
 
-    /// The codes (N, C, H, W), channels last in memory, and labels (N) of the images at `indices`.
-    pub fn batch(
-        &self,
-        data: &Dataset,
-        indices: &[usize],
-        augment: Option<Augment>,
-        place: Place,
-    ) -> (Tensor, Tensor) {
-        let mut bytes = vec![0u8; indices.len() * data.image_len()];
-        data.fill(indices, augment, &mut bytes);
-        let mut codes = Vec::with_capacity(bytes.len());
-        for pixel in bytes.chunks_exact(self.channels) {
+    /// The codes (N, C, H, W) of a batch, channels last in memory.
+    pub fn codes(&self, batch: &Batch, place: Place) -> Tensor {
+        let channels = self.shape[2];
+        let mut codes = Vec::with_capacity(batch.pixels.len());
+        for pixel in batch.pixels.chunks_exact(channels) {
             for (c, &v) in pixel.iter().enumerate() {
                 codes.push(self.table[c * 256 + usize::from(v)]);
             }
         }
-        Self::upload(&codes, data, indices, place)
+        self.upload(&codes, place)
     }
 
-    /// Real-valued images (N, C, H, W), normalized but not rounded, and labels (N): what the float network reads.
-    pub fn real_batch(&self, data: &Dataset, indices: &[usize], place: Place) -> (Tensor, Tensor) {
-        let mut bytes = vec![0u8; indices.len() * data.image_len()];
-        data.fill(indices, None, &mut bytes);
-        let value = |(i, &v): (usize, &u8)| self.normalization.value(v, i % self.channels);
-        let values: Vec<f32> = bytes.iter().enumerate().map(value).collect();
-        Self::upload(&values, data, indices, place)
+    /// The images of a batch as the float network reads them (N, C, H, W): normalized but not rounded.
+    pub fn real(&self, batch: &Batch, place: Place) -> Tensor {
+        let channels = self.shape[2];
+        let table: Vec<f32> = (0..channels)
+            .flat_map(|c| (0..=255u8).map(move |v| (c, v)))
+            .map(|(c, v)| self.normalization.value(v, c))
+            .collect();
+        let mut values = Vec::with_capacity(batch.pixels.len());
+        for pixel in batch.pixels.chunks_exact(channels) {
+            for (c, &v) in pixel.iter().enumerate() {
+                values.push(table[c * 256 + usize::from(v)]);
+            }
+        }
+        self.upload(&values, place)
     }
 
     /// One image's NHWC codes.
-    pub fn codes(&self, data: &Dataset, index: usize) -> Vec<i32> {
-        let mut bytes = vec![0u8; data.image_len()];
-        data.fill(&[index], None, &mut bytes);
-        let code = |(i, &v): (usize, &u8)| self.table[(i % self.channels) * 256 + usize::from(v)] as i32;
-        bytes.iter().enumerate().map(code).collect()
+    ///
+    /// # Errors
+    /// If the image cannot be read.
+    pub fn codes_of(&self, data: &Loader, index: usize) -> Result<Vec<i32>, WorkerError> {
+        let batch = data.batch(&[index], None)?;
+        let code = |(i, &v): (usize, &u8)| self.table[(i % self.shape[2]) * 256 + usize::from(v)] as i32;
+        Ok(batch.pixels.iter().enumerate().map(code).collect())
     }
 
-    /// NHWC values to an (N, C, H, W) tensor, and the labels.
-    fn upload(values: &[f32], data: &Dataset, indices: &[usize], place: Place) -> (Tensor, Tensor) {
-        let shape = [indices.len(), data.height, data.width, data.channels].map(|d| d as i64);
-        let values = Tensor::from_slice(values).view(shape).permute([0, 3, 1, 2]);
-        let labels: Vec<i64> = indices.iter().map(|&i| i64::from(data.labels[i])).collect();
-        (
-            values.to_device(place.device).to_kind(place.kind),
-            Tensor::from_slice(&labels).to_device(place.device),
-        )
+    /// NHWC values to an (N, C, H, W) tensor.
+    fn upload(&self, values: &[f32], place: Place) -> Tensor {
+        let [height, width, channels] = self.shape.map(|d| d as i64);
+        let values = Tensor::from_slice(values).view([-1, height, width, channels]).permute([0, 3, 1, 2]);
+        values.to_device(place.device).to_kind(place.kind)
     }
+}
+
+/// The labels (N) of a batch; −1, which no output is, where there is none.
+pub fn labels(batch: &Batch, place: Place) -> Tensor {
+    let labels: Vec<i64> = batch.labels.iter().map(|l| l.map_or(-1, i64::from)).collect();
+    Tensor::from_slice(&labels).to_device(place.device)
+}
+
+/// Batches of these images, made ahead.
+pub fn ahead(
+    data: &Loader,
+    indices: &[usize],
+    size: usize,
+    augment: Option<Augment>,
+) -> Batches<std::vec::IntoIter<Vec<usize>>> {
+    let order: Vec<Vec<usize>> = indices.chunks(size.max(1)).map(<[usize]>::to_vec).collect();
+    data.batches(order, augment, threads())
+}
+
+/// Threads that read images.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS)
 }

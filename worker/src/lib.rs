@@ -15,8 +15,11 @@ pub mod closeness;
 pub mod error;
 pub mod evaluate;
 pub mod export;
+pub mod float;
 pub mod images;
 pub mod job;
+mod layout;
+pub mod memory;
 pub mod net;
 #[cfg(test)]
 #[path = "../tests/support/networks.rs"]

@@ -211,7 +211,10 @@ pub(crate) fn release(
 }
 
 /// (N, C, 1, 1) or (N, C, H, W) to (N, features) in f32.
-fn flat(x: &Tensor) -> Tensor {
+pub(crate) fn flat(x: &Tensor) -> Tensor {
+    if x.dim() == 2 {
+        return x.to_kind(Kind::Float);
+    }
     x.to_kind(Kind::Float).contiguous().flatten(1, -1)
 }
 

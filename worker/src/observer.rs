@@ -5,12 +5,18 @@
 pub enum Phase {
     /// Reading model and dataset.
     Load,
-    /// Float accuracy and calibration.
+    /// The float network on the evaluation images.
+    Float,
+    /// Statistics of the float network, from which training starts.
     Calibrate,
     /// Fine-tuning.
     Train,
-    /// Accuracy of the quantized network.
+    /// The quantized network on the evaluation images, between epochs.
     Evaluate,
+    /// Statistics of the integer network, unit after unit, as it is built.
+    Fold,
+    /// The engine on the evaluation images, beside the training graph.
+    Verify,
     /// Writing the artifact.
     Export,
 }
@@ -20,9 +26,12 @@ impl Phase {
     pub fn name(self) -> &'static str {
         match self {
             Phase::Load => "load",
+            Phase::Float => "float",
             Phase::Calibrate => "calibrate",
             Phase::Train => "train",
             Phase::Evaluate => "evaluate",
+            Phase::Fold => "fold",
+            Phase::Verify => "verify",
             Phase::Export => "export",
         }
     }

@@ -3,25 +3,30 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dyadic_engine::CheckedModel;
 use dyadic_engine::artifact::{Accuracy, Artifact, Provenance};
 use dyadic_engine::certificate::{Certificate, GoldenInput};
 use dyadic_engine::model::Model;
+use dyadic_engine::{CheckedModel, Engine};
 use dyadic_graph::network::Network;
 use dyadic_store::blob::Digest;
 use dyadic_store::spec::{self, JobSpec};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use tch::Device;
 
-use crate::data::{Dataset, EVALUATION_SEED};
+use crate::data::{EVALUATION_SEED, Loader, Preprocess};
 use crate::error::WorkerError;
 use crate::images::Coder;
 use crate::observer::{Observer, Phase};
 use crate::report::{LayerReport, layer_reports};
+use crate::simulate::Simulation;
 use crate::stage::{Calibrated, Folded, Proven, Setup, Trained, report};
 use crate::state::State;
 use dyadic_plan::codebook::{Family, Objective};
 use dyadic_plan::{Asked, GOLDEN_IMAGE_CODES, GOLDEN_IMAGES, GOLDEN_SEEDS, Rules};
+
+/// Work, as [`Model::work`] counts it, that the reference is asked to do: some seconds.
+const REFERENCE_WORK: u64 = 1 << 28;
 
 /// What is to be quantized.
 pub struct Request<'a> {
@@ -30,9 +35,11 @@ pub struct Request<'a> {
     /// SHA-256 of the model bundle, hex.
     pub model_sha256: String,
     /// Images for calibration and training.
-    pub train: &'a Dataset,
+    pub train: &'a Loader,
     /// Images for the accuracy figures.
-    pub test: &'a Dataset,
+    pub test: &'a Loader,
+    /// Class names in the order of the labels; if there are none, the evaluation images'.
+    pub classes: &'a [String],
     /// Whether the labels mean anything; without, no accuracy is told.
     pub labelled: bool,
     /// SHA-256 of the dataset, hex.
@@ -41,6 +48,11 @@ pub struct Request<'a> {
     pub spec: &'a JobSpec,
     /// A checkpoint to go on from.
     pub resume: Option<&'a [u8]>,
+    /// What was done to pictures before they had the network's size.
+    pub preprocess: Option<&'a Preprocess>,
+    /// Bytes of memory that the run may take beside the network itself; by default a share of what is there. They decide over
+    /// speed, never over a result.
+    pub memory: Option<u64>,
 }
 
 /// What came out.
@@ -58,6 +70,8 @@ pub struct Report {
     pub float_accuracy: Option<f64>,
     /// Top-1 of the engine on the same images, last epoch.
     pub accuracy: Option<f64>,
+    /// Share of these images for which the engine's largest output is the float network's.
+    pub agreement: f64,
     /// Signal-to-noise of the engine's outputs against the float network's on these images, dB, each output's mean over the
     /// images removed; none where there is no signal or no noise.
     pub closeness_db: Option<f64>,
@@ -121,9 +135,13 @@ pub fn bundle_sha256<'a>(model: &[u8], side_files: impl IntoIterator<Item = (&'a
 pub fn quantize(request: &Request, observer: &mut dyn Observer) -> Result<Outcome, WorkerError> {
     let limit = |limit: Option<u32>| limit.map(|limit| limit as usize);
     let spec = request.spec;
+    let train = request.train.sample(limit(spec.train_limit), spec.seed);
+    let test = request.test.sample(limit(spec.eval_limit), EVALUATION_SEED);
+    let alike = std::ptr::eq(request.train, request.test)
+        && (train.len(), test.len()) == (request.train.len(), request.train.len());
     let request = Request {
-        train: &request.train.sample(limit(spec.train_limit), spec.seed),
-        test: &request.test.sample(limit(spec.eval_limit), EVALUATION_SEED),
+        train: &train,
+        test: if alike { &train } else { &test },
         model_sha256: request.model_sha256.clone(),
         dataset_sha256: request.dataset_sha256.clone(),
         ..*request
@@ -131,8 +149,9 @@ pub fn quantize(request: &Request, observer: &mut dyn Observer) -> Result<Outcom
     let setup = Setup::new(&request)?;
     let calibrated = Calibrated::new(&setup, observer)?;
     let trained = Trained::new(&calibrated, &setup, observer)?;
+    let float = calibrated.into_float();
     let folded = Folded::new(&trained, &setup, observer)?;
-    let proven = Proven::new(&folded, &setup, observer)?;
+    let proven = Proven::new(&folded, &float, &setup, observer)?;
     publish(&setup, &trained, &folded, &proven, observer)
 }
 
@@ -151,7 +170,13 @@ fn publish(
     let step = state.step as i64;
     if let Some(accuracy) = accuracy {
         observer.metric("accuracy", step, accuracy);
+        if setup.spec().epochs > 0 {
+            // The last epoch's, which the training graph was not asked for.
+            observer.metric("epoch/accuracy", i64::from(setup.spec().epochs), accuracy);
+        }
     }
+    let agreement = exact.agreeing as f64 / exact.images.max(1) as f64;
+    observer.metric("agreement", step, agreement);
     if let Some(db) = exact.closeness_db {
         observer.metric("closeness_db", step, db);
     }
@@ -160,8 +185,9 @@ fn publish(
     let artifact = seal(setup.request, &setup.coder, Arc::clone(&folded.model), figures)?;
     report(observer, Phase::Export, 2, 2)?;
     let measured = accuracy.map_or(String::new(), |a| format!("{:.2} % on ", 100.0 * a));
-    let close =
-        exact.closeness_db.map_or(String::new(), |db| format!(", {db:.1} dB from the float network's"));
+    let close = exact.closeness_db.map_or(String::new(), |db| {
+        format!(", {db:.1} dB from the float network's and of its opinion on {:.2} %", 100.0 * agreement)
+    });
     observer.log(&format!(
         "engine: {measured}{} images, logits identical to the training graph's on every one{close}; {} bytes",
         exact.images,
@@ -170,6 +196,7 @@ fn publish(
     let report = Report {
         float_accuracy,
         accuracy,
+        agreement,
         closeness_db: exact.closeness_db,
         images: exact.images,
         logits_sha256: exact.logits_sha256.clone(),
@@ -202,6 +229,21 @@ fn weights_hash(state: &State) -> String {
     hex(hash)
 }
 
+/// The proof of exactness: by the reference, or for a network that this would take minutes for by the training graph, and the
+/// engine must come to the same.
+fn certify(model: &Arc<Model>, golden: Vec<GoldenInput>) -> Result<Certificate, WorkerError> {
+    let model_error = |e: &dyn std::fmt::Display| WorkerError::Model(e.to_string());
+    if model.work().saturating_mul(golden.len() as u64) <= REFERENCE_WORK {
+        return Certificate::make(model, golden).map_err(|e| model_error(&e));
+    }
+    let simulation = Simulation::new(model, Device::Cpu);
+    let certificate =
+        Certificate::made_by(model, golden, |input, see| simulation.show(&input.codes(model), see))?;
+    let engine = Engine::new(Arc::clone(model)).map_err(|e| model_error(&e))?;
+    engine.verify(&certificate).map_err(|e| model_error(&e))?;
+    Ok(certificate)
+}
+
 /// Adds provenance and certificate and encodes the artifact.
 fn seal(
     request: &Request,
@@ -212,15 +254,17 @@ fn seal(
     let model_error = |e: &dyn std::fmt::Display| WorkerError::Model(e.to_string());
     let mut golden: Vec<_> = (1..=GOLDEN_SEEDS).map(GoldenInput::Seed).collect();
     if request.test.image_len() as u64 <= GOLDEN_IMAGE_CODES {
-        let images = request.test.len().min(GOLDEN_IMAGES as usize);
-        golden.extend((0..images).map(|i| GoldenInput::Codes(coder.codes(request.test, i))));
+        for index in 0..request.test.len().min(GOLDEN_IMAGES as usize) {
+            golden.push(GoldenInput::Codes(coder.codes_of(request.test, index)?));
+        }
     }
-    let certificate = Certificate::make(&model, golden).map_err(|e| model_error(&e))?;
+    let certificate = certify(&model, golden)?;
     let version = |name: &str, version: &str| (name.to_string(), version.to_string());
     let provenance = Provenance {
         model_sha256: Some(request.model_sha256.clone()),
         dataset_sha256: Some(request.dataset_sha256.clone()),
         job: Some(serde_json::to_value(request.spec).map_err(|e| model_error(&e))?),
+        preprocess: request.preprocess.map(serde_json::to_value).transpose().map_err(|e| model_error(&e))?,
         accuracy: Some(accuracy),
         versions: BTreeMap::from([
             version("dyadic", env!("CARGO_PKG_VERSION")),

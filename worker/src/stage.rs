@@ -25,10 +25,16 @@ use crate::checkpoint::Origin;
 use crate::data::Epoch;
 use crate::error::WorkerError;
 use crate::images::Coder;
+use crate::memory;
 use crate::net::Place;
 use crate::observer::{Control, Observer, Phase, Progress};
 use crate::quantize::{Request, hex, rules};
 use dyadic_plan::{Plan, Rules, lower};
+
+/// Statistics are taken from one image for so many that are trained on.
+const TRAINED_SHARE: usize = 8;
+/// But from so many in any case.
+const FEW: usize = 512;
 
 /// What every stage reads: the request and what follows from it at once.
 pub struct Setup<'a> {
@@ -42,6 +48,8 @@ pub struct Setup<'a> {
     pub place: Place,
     /// What a checkpoint must agree on.
     pub origin: Origin,
+    /// Bytes of memory that the run may take.
+    pub memory: usize,
 }
 
 impl<'a> Setup<'a> {
@@ -64,10 +72,12 @@ impl<'a> Setup<'a> {
         arithmetic::set_threads(spec.threads);
         let normalization =
             Normalization { mean: spec.normalization.mean.clone(), std: spec.normalization.std.clone() };
-        let coder = Coder::new(normalization, request.train.channels)?;
+        let coder = Coder::new(normalization, request.train.shape())?;
         let place = arithmetic::place(spec);
         let origin = Origin { fingerprint: fingerprint(request)?, arithmetic: arithmetic::describe(place) };
-        Ok(Setup { request, plan, coder, place, origin })
+        let memory = request.memory.unwrap_or_else(memory::default_budget);
+        let memory = usize::try_from(memory).unwrap_or(usize::MAX);
+        Ok(Setup { request, plan, coder, place, origin, memory })
     }
 
     /// The settings.
@@ -75,10 +85,14 @@ impl<'a> Setup<'a> {
         self.request.spec
     }
 
-    /// The first `count` training images in the order in which they are taken where nothing is trained.
-    fn training(&self, count: usize) -> Vec<usize> {
-        let order = Epoch::new(self.request.train.len(), self.spec().seed, u64::MAX);
-        (0..count.min(self.request.train.len())).map(|i| order.index(i)).collect()
+    /// The training images that statistics are taken from, at most `most`, in the order in which they are taken where nothing
+    /// is trained. A run that trains on few images takes few: they are not to cost more than they are worth.
+    fn training(&self, most: usize) -> Vec<usize> {
+        let (images, spec) = (self.request.train.len(), self.spec());
+        let trained = images.saturating_mul(spec.epochs as usize);
+        let most = if spec.epochs > 0 { most.min((trained / TRAINED_SHARE).max(FEW)) } else { most };
+        let order = Epoch::new(images, spec.seed, u64::MAX);
+        (0..most.min(images)).map(|i| order.index(i)).collect()
     }
 }
 
@@ -86,7 +100,8 @@ impl<'a> Setup<'a> {
 fn check_fit(plan: &Plan, request: &Request) -> Result<(), WorkerError> {
     let shape = plan.tensors[0].shape;
     for data in [request.train, request.test] {
-        let have = [data.channels, data.height, data.width];
+        let [height, width, channels] = data.shape();
+        let have = [channels, height, width];
         if have != shape {
             return Err(WorkerError::Invalid(format!(
                 "the network reads {shape:?} (channels, height, width) and the dataset has {have:?}"
@@ -97,9 +112,8 @@ fn check_fit(plan: &Plan, request: &Request) -> Result<(), WorkerError> {
         }
     }
     let outputs: usize = plan.tensors[plan.output].shape.iter().product();
-    let highest =
-        request.train.labels.iter().chain(&request.test.labels).max().copied().unwrap_or(0) as usize;
-    if highest >= outputs {
+    let highest = request.train.highest_label().max(request.test.highest_label());
+    if let Some(highest) = highest.filter(|&highest| highest as usize >= outputs) {
         return Err(WorkerError::Invalid(format!(
             "label {highest} occurs, but the network has {outputs} outputs"
         )));

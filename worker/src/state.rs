@@ -3,14 +3,14 @@
 
 use crate::error::WorkerError;
 use dyadic_plan::codebook::{Filter, Fitter};
-use dyadic_plan::{Coding, Plan};
+use dyadic_plan::{Coding, Plan, WeightPlan};
 
 /// A parameter with its momentum.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Param {
     /// The values.
     pub value: Vec<f32>,
-    /// SGD's velocity, as long as `value`.
+    /// SGD's velocity, as long as `value`; empty while nothing has moved.
     pub velocity: Vec<f32>,
     /// Exponential moving average of the values; empty if none is kept.
     pub average: Vec<f32>,
@@ -19,13 +19,13 @@ pub struct Param {
 impl Param {
     /// A parameter at rest.
     pub fn new(value: Vec<f32>, averaged: bool) -> Self {
-        let velocity = vec![0.0; value.len()];
         let average = if averaged { value.clone() } else { Vec::new() };
-        Param { value, velocity, average }
+        Param { value, velocity: Vec::new(), average }
     }
 
     /// One step of SGD with momentum (as PyTorch's: `v ← m·v + g`, `x ← x − lr·v`), and of the average.
     pub fn step(&mut self, gradient: &[f32], rate: f32, momentum: f32, decay: f32, ema: Option<f32>) {
+        self.velocity.resize(self.value.len(), 0.0);
         for ((x, v), g) in self.value.iter_mut().zip(&mut self.velocity).zip(gradient) {
             *v = momentum * *v + (g + decay * *x);
             *x -= rate * *v;
@@ -55,6 +55,24 @@ pub struct LayerState {
     pub epsilon: f32,
     /// The filters as they were last fitted.
     pub filters: Vec<Filter>,
+}
+
+impl LayerState {
+    /// Fits every filter to the latent weights.
+    fn fit(&mut self, weights: &WeightPlan, fit: Fit, fitter: &mut Fitter) -> Result<(), WorkerError> {
+        let latent = self.weight.value.chunks_exact(weights.latents_per_filter());
+        for (index, (w, filter)) in latent.zip(&mut self.filters).enumerate() {
+            let fitted = match fit {
+                Fit::Full => fitter.fit(weights.method, w, filter),
+                Fit::Near => fitter.refit(weights.method, w, filter),
+                Fit::Frozen => fitter.assign(weights.method, w, filter),
+            };
+            fitted.map_err(|e| {
+                WorkerError::Invalid(format!("layer '{}', filter {index}: {e}", weights.name))
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// One learned activation step `2^exponent`.
@@ -111,23 +129,31 @@ impl State {
     pub fn fit(&mut self, plan: &Plan, fit: Fit, fitter: &mut Fitter) -> Result<Vec<Vec<f32>>, WorkerError> {
         let mut all = Vec::with_capacity(self.layers.len());
         for (layer, weights) in self.layers.iter_mut().zip(&plan.weights) {
+            layer.fit(weights, fit, fitter)?;
             let mut out = vec![0.0; weights.data.len()];
-            let latent = layer.weight.value.chunks_exact(weights.latents_per_filter());
-            for (index, (w, o)) in latent.zip(out.chunks_exact_mut(weights.per_filter())).enumerate() {
-                let filter = &mut layer.filters[index];
-                let fitted = match fit {
-                    Fit::Full => fitter.fit(weights.method, w, filter),
-                    Fit::Near => fitter.refit(weights.method, w, filter),
-                    Fit::Frozen => fitter.assign(weights.method, w, filter),
-                };
-                fitted.map_err(|e| {
-                    WorkerError::Invalid(format!("layer '{}', filter {index}: {e}", weights.name))
-                })?;
+            for (filter, o) in layer.filters.iter().zip(out.chunks_exact_mut(weights.per_filter())) {
                 filter.dequantize(o);
             }
             all.push(out);
         }
         Ok(all)
+    }
+
+    /// The state as it is exported, its filters fitted; what only training needs is left out.
+    ///
+    /// # Errors
+    /// As [`State::fit`].
+    pub fn into_exported(mut self, plan: &Plan, fit: Fit, fitter: &mut Fitter) -> Result<State, WorkerError> {
+        for (layer, weights) in self.layers.iter_mut().zip(&plan.weights) {
+            for param in [&mut layer.weight, &mut layer.gamma, &mut layer.beta] {
+                param.velocity = Vec::new();
+                if !param.average.is_empty() {
+                    param.value = std::mem::take(&mut param.average);
+                }
+            }
+            layer.fit(weights, fit, fitter)?;
+        }
+        Ok(self)
     }
 
     /// The state as it is exported: averages in place of values, where averages are kept.

@@ -9,11 +9,12 @@ use dyadic_store::spec::{JobSpec, Loss, Requant};
 use tch::{Kind, Tensor};
 
 use crate::batch;
-use crate::data::{Augment, Dataset, Epoch};
+use crate::data::{Augment, Batch, DataError, Epoch, Loader};
 use crate::error::WorkerError;
-use crate::images::Coder;
+use crate::images::{Coder, ahead, labels};
 use crate::net::{Collect, FloatNet, Leaves, Pass, Place, Upload, correct, forward};
 use crate::observer::{Control, Observer, Phase, Progress};
+use crate::stage::report;
 use crate::state::{Fit, State};
 use crate::unit::conv::output_step;
 use dyadic_plan::Plan;
@@ -45,7 +46,7 @@ pub struct Trainer<'a> {
     /// The settings.
     pub spec: &'a JobSpec,
     /// Training images.
-    pub data: &'a Dataset,
+    pub data: &'a Loader,
     /// Byte images to codes.
     pub coder: &'a Coder,
     /// Where it runs.
@@ -54,6 +55,8 @@ pub struct Trainer<'a> {
     pub teacher: Option<FloatNet>,
     /// The state that is trained.
     pub state: State,
+    /// Whether the labels mean anything.
+    pub labelled: bool,
     fitter: Fitter,
 }
 
@@ -72,13 +75,13 @@ impl<'a> Trainer<'a> {
     pub fn new(
         plan: &'a Plan,
         spec: &'a JobSpec,
-        data: &'a Dataset,
+        data: &'a Loader,
         coder: &'a Coder,
         place: Place,
         state: State,
     ) -> Self {
         let teacher = (spec.loss != Loss::Label).then(|| FloatNet::new(plan, place));
-        Trainer { plan, spec, data, coder, place, teacher, state, fitter: Fitter::default() }
+        Trainer { plan, spec, data, coder, place, teacher, state, labelled: true, fitter: Fitter::default() }
     }
 
     /// Training images that are used.
@@ -137,6 +140,17 @@ impl<'a> Trainer<'a> {
         Ok((state, weights))
     }
 
+    /// As [`Trainer::exported`], at the end of training.
+    ///
+    /// # Errors
+    /// As [`State::fit`].
+    pub fn into_exported(mut self) -> Result<State, WorkerError> {
+        let mode = if self.is_frozen() { Fit::Frozen } else { Fit::Full };
+        let empty = State { layers: Vec::new(), steps: Vec::new(), input_step: 0.0, step: self.state.step };
+        let state = std::mem::replace(&mut self.state, empty);
+        state.into_exported(self.plan, mode, &mut self.fitter).map_err(|e| self.diverged_if_trained(e))
+    }
+
     /// A weight that training made infinite is the learning rate's fault.
     fn diverged_if_trained(&self, error: WorkerError) -> WorkerError {
         match error {
@@ -187,12 +201,19 @@ impl<'a> Trainer<'a> {
         let total = self.total_steps();
         while self.state.step < total {
             let epoch = self.state.step / per_epoch;
-            let order = Epoch::new(self.images(), self.spec.seed, epoch);
+            let mut batches = self.batches(epoch);
             let started = Instant::now();
             let first = self.state.step;
             let (mut loss, mut hits) = (0.0, 0);
             while self.state.step < (epoch + 1) * per_epoch {
-                let g = self.step(&order, epoch)?;
+                let batch =
+                    batches.next().ok_or_else(|| WorkerError::Invalid("an epoch has no image".into()))?;
+                let batch = batch?;
+                if batch.indices.is_empty() {
+                    let what = "none of a whole batch's training images can be read";
+                    return Err(WorkerError::Invalid(what.into()));
+                }
+                let g = self.step(&batch)?;
                 loss += g.loss;
                 hits += g.hits;
                 self.state.step += 1;
@@ -218,21 +239,29 @@ impl<'a> Trainer<'a> {
             let images = steps * f64::from(self.spec.batch_size);
             let at = epoch as i64 + 1;
             observer.metric("epoch/train_loss", at, loss / steps);
-            observer.metric("epoch/train_accuracy", at, hits as f64 / images);
+            if self.labelled {
+                observer.metric("epoch/train_accuracy", at, hits as f64 / images);
+            }
             observer.metric("epoch/images_per_second", at, images / started.elapsed().as_secs_f64());
             after_epoch(self, observer, epoch)?;
         }
         Ok(())
     }
 
-    fn step(&mut self, order: &Epoch, epoch: u64) -> Result<Seen, WorkerError> {
-        let step = self.state.step;
-        let batch = self.spec.batch_size as usize;
-        let start = (step % self.steps_per_epoch()) as usize * batch;
-        let indices: Vec<usize> =
-            (start..(start + batch).min(self.images())).map(|i| order.index(i)).collect();
+    /// What is left of an epoch's batches.
+    fn batches(&self, epoch: u64) -> impl Iterator<Item = Result<Batch, DataError>> + use<> {
+        let order = Epoch::new(self.images(), self.spec.seed, epoch);
+        let size = self.spec.batch_size as usize;
+        let first = (self.state.step % self.steps_per_epoch()) as usize * size;
+        let end = (self.steps_per_epoch() as usize * size).min(self.images());
+        let left: Vec<usize> = (first..end).map(|i| order.index(i)).collect();
         let augment = self.spec.augment.then_some(Augment { seed: self.spec.seed, epoch });
-        let (codes, labels) = self.coder.batch(self.data, &indices, augment, self.place);
+        ahead(self.data, &left, size, augment)
+    }
+
+    fn step(&mut self, batch: &Batch) -> Result<Seen, WorkerError> {
+        let step = self.state.step;
+        let (codes, labels) = (self.coder.codes(batch, self.place), labels(batch, self.place));
 
         let mode = self.fit_mode();
         let fitted = self.state.fit(self.plan, mode, &mut self.fitter);
@@ -316,16 +345,18 @@ impl<'a> Trainer<'a> {
     }
 
     /// Replaces running statistics, which are those of the raw weights, by the leaves' own over some training batches.
-    fn settle(&self, state: &State, leaves: &Leaves) {
+    fn settle(&self, state: &State, leaves: &Leaves) -> Result<(), WorkerError> {
         let order = Epoch::new(self.images(), self.spec.seed, u64::MAX);
         let augment = self.spec.augment.then_some(Augment { seed: self.spec.seed, epoch: u64::MAX });
         let size = self.spec.batch_size as usize;
-        for batch in 0..SETTLING.min(self.images() / size) {
-            let indices: Vec<usize> = (batch * size..(batch + 1) * size).map(|i| order.index(i)).collect();
-            let (codes, _) = self.coder.batch(self.data, &indices, augment, self.place);
+        let used = SETTLING.min(self.images() / size) * size;
+        let indices: Vec<usize> = (0..used).map(|i| order.index(i)).collect();
+        for (at, batch) in ahead(self.data, &indices, size, augment).enumerate() {
+            let codes = self.coder.codes(&batch?, self.place);
             let _ =
-                forward(self.plan, state, leaves, &codes, Pass::Train { momentum: 1.0 / (batch + 1) as f64 });
+                forward(self.plan, state, leaves, &codes, Pass::Train { momentum: 1.0 / (at + 1) as f64 });
         }
+        Ok(())
     }
 
     fn upload(&self, collect: Collect) -> Upload {
@@ -335,31 +366,25 @@ impl<'a> Trainer<'a> {
     /// Top-1 accuracy of the fake-quantized network on `data`, with running statistics.
     ///
     /// # Errors
-    /// [`WorkerError::Stopped`] if the observer says so.
-    pub fn accuracy(&mut self, data: &Dataset, observer: &mut dyn Observer) -> Result<f64, WorkerError> {
+    /// [`WorkerError::Stopped`] if the observer says so, [`WorkerError::Data`] if an image cannot be read.
+    pub fn accuracy(&mut self, data: &Loader, observer: &mut dyn Observer) -> Result<f64, WorkerError> {
         let (exported, weights) = self.exported()?;
         let leaves = Leaves::new(self.plan, &exported, &weights, self.upload(Collect::Nothing));
         let _guard = tch::no_grad_guard();
         if self.spec.ema.is_some() {
-            self.settle(&exported, &leaves);
+            self.settle(&exported, &leaves)?;
         }
-        let (count, batch) = (data.len(), batch::images(self.plan));
-        let mut hits = 0;
-        for start in (0..count).step_by(batch) {
-            let indices: Vec<usize> = (start..(start + batch).min(count)).collect();
-            let (codes, labels) = self.coder.batch(data, &indices, None, self.place);
+        let all: Vec<usize> = (0..data.len()).collect();
+        let (mut done, mut hits) = (0, 0);
+        for batch in ahead(data, &all, batch::images(self.plan), None) {
+            let batch = batch?;
+            let codes = self.coder.codes(&batch, self.place);
             let logits = forward(self.plan, &exported, &leaves, &codes, Pass::Evaluate);
-            hits += correct(&logits, &labels);
-            let progress = Progress {
-                phase: Phase::Evaluate,
-                done: (start + indices.len()) as u64,
-                total: count as u64,
-            };
-            if observer.progress(progress) == Control::Stop {
-                return Err(WorkerError::Stopped);
-            }
+            hits += correct(&logits, &labels(&batch, self.place));
+            done += batch.indices.len();
+            report(observer, Phase::Evaluate, done, all.len())?;
         }
-        Ok(hits as f64 / count.max(1) as f64)
+        Ok(hits as f64 / done.max(1) as f64)
     }
 }
 

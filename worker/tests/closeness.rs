@@ -13,7 +13,7 @@ use dyadic_plan::codebook::Choice;
 use dyadic_plan::{Rules, Settings};
 use dyadic_store::spec::{ActivationBits, JobSpec, Method, Precision};
 use dyadic_worker::closeness::signal_to_noise_db;
-use dyadic_worker::data::{self, Dataset};
+use dyadic_worker::data::{self, Dataset, Loader};
 use dyadic_worker::net::{Collect, FloatNet, Leaves, Pass, Place, Upload, forward};
 use dyadic_worker::observer::{Control, Observer, Progress};
 use dyadic_worker::quantize::Request;
@@ -62,22 +62,27 @@ fn spec(channels: usize) -> JobSpec {
 /// Decibels of the engine, of the graph in f32 and of the graph in bf16.
 fn decibels(network: &Network, images: &Dataset) -> [f64; 3] {
     let spec = spec(images.channels);
+    let loader = Loader::in_memory(images.clone());
     let request = Request {
         network,
         model_sha256: "m".into(),
-        train: images,
-        test: images,
+        train: &loader,
+        test: &loader,
+        classes: &[],
         labelled: true,
         dataset_sha256: "d".into(),
         spec: &spec,
         resume: None,
+        preprocess: None,
+        memory: None,
     };
     let name = &network.name;
     let setup = Setup::with_rules(&request, &eight()).unwrap_or_else(|e| panic!("{name}: {e}"));
     let calibrated = Calibrated::new(&setup, &mut Silent).expect("calibrated");
     let trained = Trained::new(&calibrated, &setup, &mut Silent).expect("nothing to train");
     let folded = Folded::new(&trained, &setup, &mut Silent).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let proven = Proven::new(&folded, &setup, &mut Silent).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let proven = Proven::new(&folded, &calibrated.float, &setup, &mut Silent)
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
     let engine = proven.exactness.closeness_db.expect("there is signal and noise");
 
     let place = |kind| Place { device: Device::Cpu, kind };
@@ -87,7 +92,8 @@ fn decibels(network: &Network, images: &Dataset) -> [f64; 3] {
         let outputs = if setup.plan.softmax { logits.softmax(-1, Kind::Float) } else { logits };
         Vec::<f32>::try_from(outputs.contiguous().view([-1])).expect("outputs")
     };
-    let real = setup.coder.real_batch(images, &indices, place(Kind::Float)).0;
+    let batch = loader.batch(&indices, None).expect("in memory");
+    let real = setup.coder.real(&batch, place(Kind::Float));
     let reference = end(float.logits(&setup.plan, &real));
     let outputs = reference.len() / images.len();
     let mut state = folded.state.clone();
@@ -97,7 +103,7 @@ fn decibels(network: &Network, images: &Dataset) -> [f64; 3] {
     let graph = |kind| {
         let upload = Upload { place: place(kind), collect: Collect::Nothing, shift_only: false };
         let leaves = Leaves::new(&setup.plan, &state, &weights, upload);
-        let codes = setup.coder.batch(images, &indices, None, place(kind)).0;
+        let codes = setup.coder.codes(&batch, place(kind));
         let _guard = tch::no_grad_guard();
         let logits = forward(&setup.plan, &state, &leaves, &codes, Pass::Evaluate);
         signal_to_noise_db(outputs, &reference, &end(logits)).expect("there is signal and noise")
@@ -157,12 +163,13 @@ fn write_inputs(path: &Path, images: &Dataset) {
             mean: vec![0.5; images.channels],
             std: vec![0.25; images.channels],
         },
-        images.channels,
+        [images.height, images.width, images.channels],
     )
     .expect("a sound normalization");
     let indices: Vec<usize> = (0..images.len()).collect();
     let place = Place { device: Device::Cpu, kind: Kind::Float };
-    let real = setup.real_batch(images, &indices, place).0.contiguous();
+    let batch = Loader::in_memory(images.clone()).batch(&indices, None).expect("in memory");
+    let real = setup.real(&batch, place).contiguous();
     let shape = real.size();
     let header = format!(
         "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}, {}, {}), }}",

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use dyadic_engine::artifact::Artifact;
-use dyadic_engine::model::{Node, Op};
+use dyadic_engine::model::{Format, Node, Op};
 
 fn quantize(arguments: &[&str]) -> Output {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../graph/tests/fixtures/resnet_script13.onnx");
@@ -67,7 +67,11 @@ fn layers(artifact: &Path) -> Vec<(String, u8, u8)> {
     let model = &artifact.model;
     let layer = |node: &Node| match &node.op {
         Op::Conv(conv) => {
-            Some((node.name.clone(), conv.weights.bits, model.tensor(node.inputs[0]).format.bits))
+            let reads = match model.tensor(node.inputs[0]).format {
+                Format::Unsigned { bits } | Format::Signed { bits } => bits,
+                Format::Accumulator => 32,
+            };
+            Some((node.name.clone(), conv.weights.bits, reads))
         }
         _ => None,
     };

@@ -8,7 +8,7 @@ use dyadic_graph::network::Network;
 use dyadic_plan::codebook::{self, Family};
 use dyadic_store::blob::Digest;
 use dyadic_store::spec::{JobSpec, Loss, Method, Objective, Precision, Requant};
-use dyadic_worker::data::{self, Dataset};
+use dyadic_worker::data::{self, Dataset, Loader};
 use dyadic_worker::error::WorkerError;
 use dyadic_worker::observer::{Control, Observer, Progress};
 use dyadic_worker::quantize::{Outcome, Request, quantize};
@@ -23,10 +23,21 @@ struct Recorder {
     losses: Vec<f64>,
     accuracies: Vec<f64>,
     metrics: Vec<String>,
+    /// Each phase with its total and how far it came, in the order in which they began.
+    phases: Vec<Progress>,
+    lines: Vec<String>,
 }
 
 impl Observer for Recorder {
     fn progress(&mut self, p: Progress) -> Control {
+        match self.phases.last_mut() {
+            Some(last) if last.phase == p.phase => {
+                assert_eq!(last.total, p.total, "{:?}: the total is known from the start", p.phase);
+                assert!(p.done >= last.done, "{:?} goes back", p.phase);
+                *last = p;
+            }
+            _ => self.phases.push(p),
+        }
         let training = p.phase == dyadic_worker::observer::Phase::Train;
         if training && self.stop_at.is_some_and(|s| p.done >= s) { Control::Stop } else { Control::Continue }
     }
@@ -39,7 +50,9 @@ impl Observer for Recorder {
         }
         self.metrics.push(name.to_string());
     }
-    fn log(&mut self, _line: &str) {}
+    fn log(&mut self, line: &str) {
+        self.lines.push(line.to_string());
+    }
     fn wants_checkpoint(&mut self, step: u64) -> bool {
         self.checkpoint_at == Some(step)
     }
@@ -93,17 +106,29 @@ fn run(
     resume: Option<&[u8]>,
     observer: &mut Recorder,
 ) -> Result<Outcome, WorkerError> {
-    let request = Request {
+    let (train, test) = (Loader::in_memory(train.clone()), Loader::in_memory(test.clone()));
+    quantize(&request(network, [&train, &test], spec, resume), observer)
+}
+
+fn request<'a>(
+    network: &'a Network,
+    [train, test]: [&'a Loader; 2],
+    spec: &'a JobSpec,
+    resume: Option<&'a [u8]>,
+) -> Request<'a> {
+    Request {
         network,
         model_sha256: "m".into(),
         train,
         test,
+        classes: &[],
         labelled: true,
         dataset_sha256: "d".into(),
         spec,
         resume,
-    };
-    quantize(&request, observer)
+        preprocess: None,
+        memory: None,
+    }
 }
 
 /// Image by image, over the bytes that a client would send.
@@ -363,11 +388,12 @@ fn averaged_weights_are_judged_with_their_own_statistics() {
     let network = import("lenet_relu_dynamo20");
     let shape = shape_of(&network);
     let (train, test) = (halves(256, shape, 7), halves(100, shape, 8));
-    let spec = JobSpec { epochs: 2, learning_rate: 0.2, ema: Some(0.98), ..spec(Method::Apq, 4, shape[2]) };
+    let spec = JobSpec { epochs: 3, learning_rate: 0.2, ema: Some(0.98), ..spec(Method::Apq, 4, shape[2]) };
     let mut recorder = Recorder::default();
     let outcome = run(&network, &train, &test, &spec, None, &mut recorder).expect("a small training");
     let engine = outcome.report.accuracy.expect("labelled");
-    let graph = recorder.accuracies.last().copied().expect("an epoch was judged");
+    let &[_, graph, last] = recorder.accuracies.as_slice() else { panic!("three epochs were judged") };
+    assert_eq!(last, engine, "the last epoch is judged by the engine alone");
     assert!((engine - graph).abs() < 0.1, "the graph says {graph}, the engine {engine}");
 }
 
@@ -416,4 +442,76 @@ fn limits_hold_for_calibration_too_and_are_spread_over_the_set() {
         run(&network, &few, &few_test, &unlimited, None, &mut Recorder::default()).expect("a small run");
     assert_eq!(limited.report.weights_sha256, alone.report.weights_sha256);
     assert_eq!(limited.report.logits_sha256, alone.report.logits_sha256);
+}
+
+#[test]
+fn each_phase_has_its_word_and_each_evaluation_image_passes_once_through_each_network() {
+    use dyadic_worker::observer::Phase;
+    let network = import("lenet_relu_dynamo20");
+    let shape = shape_of(&network);
+    let (train, test) = (halves(64, shape, 7), halves(40, shape, 8));
+    let spec = JobSpec { epochs: 2, ..spec(Method::Aptq, 2, shape[2]) };
+    let mut recorder = Recorder::default();
+    run(&network, &train, &test, &spec, None, &mut recorder).expect("a small training");
+    let phases: Vec<Phase> = recorder.phases.iter().map(|p| p.phase).collect();
+    let wanted = [
+        Phase::Float,
+        Phase::Calibrate,
+        Phase::Train,
+        Phase::Evaluate,
+        Phase::Train,
+        Phase::Fold,
+        Phase::Verify,
+        Phase::Export,
+    ];
+    assert_eq!(phases, wanted);
+    for p in &recorder.phases {
+        match p.phase {
+            // The first of the two stretches of training.
+            Phase::Train if p.done < p.total => assert_eq!(p.done, p.total / 2),
+            Phase::Float | Phase::Evaluate | Phase::Verify => assert_eq!((p.done, p.total), (40, 40)),
+            _ => assert_eq!(p.done, p.total, "{:?}", p.phase),
+        }
+    }
+    let words: std::collections::BTreeSet<&str> = phases.iter().map(|p| p.name()).collect();
+    assert_eq!(words.len(), 7);
+}
+
+#[test]
+fn memory_and_threads_decide_over_no_bit_of_an_artifact_without_training() {
+    let network = import("resnet_script13");
+    let shape = shape_of(&network);
+    let images = halves(70, shape, 5);
+    let loader = Loader::in_memory(images);
+    let plain = spec(Method::Apq, 5, shape[2]);
+    let artifact = |memory: u64, threads: u32| {
+        let spec = JobSpec { threads: Some(threads), ..plain.clone() };
+        let request = Request { memory: Some(memory), ..request(&network, [&loader, &loader], &spec, None) };
+        let outcome = quantize(&request, &mut Recorder::default()).expect("a quantization");
+        let artifact = Artifact::from_bytes(&outcome.artifact).expect("our own");
+        (outcome.report.logits_sha256, artifact.certificate)
+    };
+    let roomy = artifact(4 << 30, 1);
+    // One image at a time, and no sums are kept.
+    assert_eq!(artifact(1, 1), roomy);
+    assert_eq!(artifact(4 << 30, 2), roomy);
+}
+
+#[test]
+fn what_labels_would_be_needed_for_is_not_told_without_them() {
+    let network = import("lenet_relu_dynamo20");
+    let shape = shape_of(&network);
+    let loader = Loader::in_memory(halves(48, shape, 5));
+    for epochs in [0, 1] {
+        let spec = JobSpec { epochs, loss: Loss::Distill, ..spec(Method::Apq, 5, shape[2]) };
+        let request = Request { labelled: false, ..request(&network, [&loader, &loader], &spec, None) };
+        let mut recorder = Recorder::default();
+        let report = quantize(&request, &mut recorder).expect("a quantization").report;
+        assert!(report.agreement > 0.5 && report.accuracy.is_none() && report.float_accuracy.is_none());
+        assert!(recorder.metrics.iter().all(|m| !m.contains("accuracy")), "{:?}", recorder.metrics);
+        assert!(recorder.metrics.iter().any(|m| m == "agreement"));
+        assert!(recorder.lines.iter().all(|l| !l.contains("float network:") && !l.starts_with("epoch")));
+        // Nothing but calibration has asked the float network.
+        assert!(recorder.phases.iter().all(|p| p.phase != dyadic_worker::observer::Phase::Float));
+    }
 }

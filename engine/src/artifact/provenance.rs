@@ -25,6 +25,9 @@ pub struct Provenance {
     /// The job's specification with all defaults resolved.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "bounded::value")]
     pub job: Option<Value>,
+    /// What is done to a picture before it is the bytes that the network reads; the normalization is not among it.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "bounded::value")]
+    pub preprocess: Option<Value>,
     /// What the network scored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<Accuracy>,

@@ -1,10 +1,10 @@
 -- Ends all claims whose lease has expired. The first time the job runs again at once.
--- A worker that went silent while calibration advanced has not stalled: there is no checkpoint before its end. Ten times
+-- A worker that went silent while the float network's evaluation or calibration advanced has not stalled: there is no checkpoint before its end. Ten times
 -- as many of those as of stalls are borne.
 WITH expired AS (
-    SELECT id, cancel_requested, max_stalls, phase = 'calibrate' AND progress_done > 0 AS advanced,
-           stalls + CASE WHEN phase = 'calibrate' AND progress_done > 0 THEN 0 ELSE 1 END AS stalls,
-           interruptions + CASE WHEN phase = 'calibrate' AND progress_done > 0 THEN 1 ELSE 0 END AS interruptions
+    SELECT id, cancel_requested, max_stalls, phase IN ('float', 'calibrate') AND progress_done > 0 AS advanced,
+           stalls + CASE WHEN phase IN ('float', 'calibrate') AND progress_done > 0 THEN 0 ELSE 1 END AS stalls,
+           interruptions + CASE WHEN phase IN ('float', 'calibrate') AND progress_done > 0 THEN 1 ELSE 0 END AS interruptions
       FROM job
      WHERE state = 'running' AND lease_expires_at < now()
      LIMIT 100

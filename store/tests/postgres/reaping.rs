@@ -142,7 +142,8 @@ async fn a_worker_that_dies_before_calibration_advances_has_stalled_and_a_checkp
     let fixture = Fixture::new().await;
     let (mut reaper, now) = patient(&fixture.store).await;
     let id = fixture.submit().await.id;
-    for (phase, done, stalls) in [("calibrate", 5, 0), ("calibrate", 0, 1), ("train", 7, 2)] {
+    for (phase, done, stalls) in [("float", 5, 0), ("calibrate", 5, 0), ("calibrate", 0, 1), ("train", 7, 2)]
+    {
         let held = fixture.claim().await;
         let progress = Progress { phase: phase.to_owned(), done, total: 10 };
         fixture.store.heartbeat(held, LEASE, &progress).await.unwrap();

@@ -10,7 +10,7 @@ use dyadic_store::job::Job;
 use dyadic_store::{Store, StoreError};
 
 use super::shared::Shared;
-use crate::data::{self, Dataset, Split};
+use crate::data::{self, Loader, Reading, Source, Split};
 use crate::error::WorkerError;
 use crate::quantize::bundle_sha256;
 
@@ -18,8 +18,10 @@ use crate::quantize::bundle_sha256;
 pub(super) struct Inputs {
     pub(super) network: Network,
     pub(super) model_sha256: String,
-    pub(super) train: Dataset,
-    pub(super) test: Dataset,
+    pub(super) train: Loader,
+    pub(super) test: Loader,
+    /// Class names that the registry has; empty if it has none.
+    pub(super) classes: Vec<String>,
     pub(super) dataset_sha256: String,
     pub(super) checkpoint: Resume,
 }
@@ -75,19 +77,16 @@ pub(super) async fn fetch(
 
     let archive = cached(blobs, cache, &dataset.sha256).await?;
     shared.tick();
-    let load = |name: &str| -> Result<Dataset, WorkerError> {
-        let split = split(name)?;
-        Ok(match data::format::by_word(&dataset.format) {
-            Some(format) => data::load_as(&archive, format, split)?,
-            None => data::load(&archive, split)?,
-        })
+    let source = match data::format::by_word(&dataset.format) {
+        Some(format) => Source::in_tar(&archive, format),
+        None => Source::open(&archive),
     };
+    let source = source.map_err(WorkerError::from)?;
+    let load =
+        |name: &str| Loader::open(&source, split(name)?, &Reading::default()).map_err(WorkerError::from);
     let train = load(&job.train_split)?;
     shared.tick();
-    let mut test = load(&job.eval_split)?;
-    if !dataset.labels.is_empty() {
-        test.classes.clone_from(&dataset.labels);
-    }
+    let test = load(&job.eval_split)?;
     let checkpoint = match &job.checkpoint_sha256 {
         None => Resume::Beginning,
         Some(digest) => match blobs.get(digest, FILE_LIMIT).await {
@@ -99,7 +98,8 @@ pub(super) async fn fetch(
             Err(error) => return Err(error.into()),
         },
     };
-    Ok(Inputs { network, model_sha256, train, test, dataset_sha256: dataset.sha256.to_string(), checkpoint })
+    let (dataset_sha256, classes) = (dataset.sha256.to_string(), dataset.labels);
+    Ok(Inputs { network, model_sha256, train, test, classes, dataset_sha256, checkpoint })
 }
 
 fn split(name: &str) -> Result<Split, WorkerError> {

@@ -32,6 +32,9 @@ pub struct Settings {
     /// Seconds between two looks at the queue when no notice comes.
     #[arg(long, env = "DYADIC_POLL_SECS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=300))]
     pub poll_secs: u32,
+    /// Memory that a job may take beside its network, like 2GiB [default: half of what is free when it begins].
+    #[arg(long, env = "DYADIC_WORKER_MEMORY", value_parser = crate::memory::parse)]
+    pub memory: Option<u64>,
     /// End after one look at the queue, and after the job if there was one.
     #[arg(long)]
     pub once: bool,

@@ -147,10 +147,13 @@ impl Bench {
             model_sha256: inputs.model_sha256.clone(),
             train: &inputs.train,
             test: &inputs.test,
+            classes: &inputs.classes,
             labelled: true,
             dataset_sha256: inputs.dataset_sha256.clone(),
             spec,
             resume,
+            preprocess: None,
+            memory: self.settings.memory,
         };
         let (mut result, unusable) = match &inputs.checkpoint {
             Resume::Beginning => (quantize(&request(None), &mut reporter), None),

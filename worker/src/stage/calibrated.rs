@@ -8,12 +8,19 @@ use crate::batch;
 use crate::calibrate::Calibration;
 use crate::checkpoint::Checkpoint;
 use crate::error::WorkerError;
+use crate::float::{self, FloatOutputs};
+use crate::images::{ahead, labels};
 use crate::net::{FloatNet, Place, correct};
 use crate::observer::{Control, Observer, Phase};
 use crate::state::State;
+use dyadic_plan::Plan;
 
-/// Calibration sees this many training images.
+/// Calibration sees this many training images,
 const IMAGES: usize = 10_000;
+/// or fewer where they come to more multiply-accumulates than this,
+const MACS: u64 = 1 << 41;
+/// but not fewer than this.
+const FEWEST: usize = 512;
 
 /// The float network's accuracy and a state that computes what it computes.
 #[derive(Debug, Clone)]
@@ -24,6 +31,8 @@ pub struct Calibrated {
     pub state: State,
     /// Top-1 of the float network on the evaluation images; 0 where these have no labels.
     pub float_accuracy: f64,
+    /// What it answered for them, as far as that is known already.
+    pub float: FloatOutputs,
 }
 
 impl Calibrated {
@@ -47,14 +56,16 @@ impl Calibrated {
         };
         if let Some(Checkpoint { state, float_accuracy: Some(float_accuracy), .. }) = resumed {
             observer.log(&format!("resuming at step {}", state.step));
-            return Ok(Calibrated { key, state, float_accuracy });
+            return Ok(Calibrated { key, state, float_accuracy, float: FloatOutputs::default() });
         }
-        let float_accuracy = if request.labelled { measure_float(setup, observer)? } else { 0.0 };
+        let mut float = FloatOutputs::new(&setup.plan, request.test.len());
+        let float_accuracy = if request.labelled { measure_float(setup, &mut float, observer)? } else { 0.0 };
         if request.labelled {
             observer.metric("float/accuracy", 0, float_accuracy);
             observer.log(&format!("float network: {:.2} %", 100.0 * float_accuracy));
         }
-        let calibrated = Calibrated { key, state: calibrate(setup, observer)?, float_accuracy };
+        let state = calibrate(setup, &mut float, observer)?;
+        let calibrated = Calibrated { key, state, float_accuracy, float };
         // Calibration may have taken as long as many steps.
         if observer.wants_checkpoint(0)
             && observer.checkpoint(calibrated.checkpoint(&calibrated.state, setup)?, 0) == Control::Stop
@@ -64,6 +75,12 @@ impl Calibrated {
         Ok(calibrated)
     }
 
+    /// What the float network answered, once the state is not needed any more.
+    #[must_use]
+    pub fn into_float(self) -> FloatOutputs {
+        self.float
+    }
+
     /// A checkpoint of a state that was trained from this.
     pub(super) fn checkpoint(&self, state: &State, setup: &Setup) -> Result<Vec<u8>, WorkerError> {
         let float_accuracy = Some(self.float_accuracy);
@@ -71,28 +88,56 @@ impl Calibrated {
     }
 }
 
-fn measure_float(setup: &Setup, observer: &mut dyn Observer) -> Result<f64, WorkerError> {
+fn measure_float(
+    setup: &Setup,
+    float: &mut FloatOutputs,
+    observer: &mut dyn Observer,
+) -> Result<f64, WorkerError> {
+    let (data, plan) = (setup.request.test, &setup.plan);
     let place = Place { kind: Kind::Float, ..setup.place };
-    let net = FloatNet::new(&setup.plan, place);
-    let (count, batch, mut hits) = (setup.request.test.len(), batch::images(&setup.plan), 0);
-    for start in (0..count).step_by(batch) {
-        let indices: Vec<usize> = (start..(start + batch).min(count)).collect();
-        let (images, labels) = setup.coder.real_batch(setup.request.test, &indices, place);
-        hits += correct(&net.logits(&setup.plan, &images), &labels);
-        report(observer, Phase::Calibrate, start + indices.len(), count)?;
+    let net = FloatNet::new(plan, place);
+    let all: Vec<usize> = (0..data.len()).collect();
+    let (mut done, mut hits) = (0, 0);
+    for batch in ahead(data, &all, batch::images(plan), None) {
+        let batch = batch?;
+        let logits = net.logits(plan, &setup.coder.real(&batch, place));
+        hits += correct(&logits, &labels(&batch, place));
+        float.keep(&batch.indices, &float::values(plan, &logits)?);
+        done += batch.indices.len();
+        report(observer, Phase::Float, done, all.len())?;
     }
-    Ok(hits as f64 / count.max(1) as f64)
+    Ok(hits as f64 / done.max(1) as f64)
 }
 
-fn calibrate(setup: &Setup, observer: &mut dyn Observer) -> Result<State, WorkerError> {
+/// Where nothing has measured the float network and the images are those of the evaluation, its answers are kept, too.
+fn calibrate(
+    setup: &Setup,
+    float: &mut FloatOutputs,
+    observer: &mut dyn Observer,
+) -> Result<State, WorkerError> {
+    let (request, plan) = (setup.request, &setup.plan);
     let place = Place { kind: Kind::Float, ..setup.place };
-    let mut calibration = Calibration::new(&setup.plan, place);
-    let images = setup.training(IMAGES);
+    let mut calibration = Calibration::new(plan, place);
+    let images = setup.training(images(plan));
+    let known = std::ptr::eq(request.train, request.test) && !request.labelled;
     let mut done = 0;
-    for indices in images.chunks(batch::images(&setup.plan)) {
-        calibration.add(&setup.coder.real_batch(setup.request.train, indices, place).0);
-        done += indices.len();
+    for batch in ahead(request.train, &images, batch::images(plan), None) {
+        let batch = batch?;
+        if batch.indices.is_empty() {
+            continue;
+        }
+        let outputs = calibration.add(&setup.coder.real(&batch, place));
+        if known {
+            float.keep(&batch.indices, &float::values(plan, &outputs)?);
+        }
+        done += batch.indices.len();
         report(observer, Phase::Calibrate, done, images.len())?;
     }
     calibration.finish(setup.coder.step, setup.spec().ema.is_some())
+}
+
+/// How many images calibrate a network at most.
+fn images(plan: &Plan) -> usize {
+    let macs: u64 = plan.weights.iter().map(|w| w.macs).sum();
+    usize::try_from(MACS / macs.max(1)).unwrap_or(IMAGES).clamp(FEWEST, IMAGES)
 }

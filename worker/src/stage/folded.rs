@@ -12,9 +12,10 @@ use crate::batch;
 use crate::data::Augment;
 use crate::error::WorkerError;
 use crate::export::Naming;
+use crate::images::ahead;
 use crate::net::Place;
 use crate::observer::Observer;
-use crate::recalibrate;
+use crate::recalibrate::{self, Folding};
 use crate::state::State;
 
 /// The integer network and the state that it was folded from.
@@ -36,9 +37,10 @@ impl Folded {
     pub fn new(from: &Trained, setup: &Setup, observer: &mut dyn Observer) -> Result<Self, WorkerError> {
         let (request, spec, plan) = (setup.request, setup.spec(), &setup.plan);
         let mut state = from.state.clone();
+        let classes = if request.classes.is_empty() { request.test.classes() } else { request.classes };
         let naming = Naming {
             normalization: Some(setup.coder.normalization.clone()),
-            labels: class_names(&request.test.classes, plan.tensors[plan.output].shape.iter().product()),
+            labels: class_names(classes, plan.tensors[plan.output].shape.iter().product()),
             shift_only: spec.requant == Requant::Shift,
         };
         // As training saw them: its statistics are what the weights were adapted to. Without training, as calibration did.
@@ -46,11 +48,15 @@ impl Folded {
         let augment = (trained && spec.augment).then_some(Augment { seed: spec.seed, epoch: u64::MAX });
         let place = Place { device: Device::Cpu, kind: Kind::Int8 };
         let images = setup.training(recalibrate::images(plan));
-        let codes: Vec<_> = images
-            .chunks(batch::images(plan))
-            .map(|indices| setup.coder.batch(request.train, indices, augment, place).0)
-            .collect();
-        let model = Arc::new(recalibrate::build(plan, &mut state, &naming, &codes, observer)?);
+        let mut codes = Vec::new();
+        for batch in ahead(request.train, &images, batch::exact_images(plan, setup.memory), augment) {
+            let batch = batch?;
+            if !batch.indices.is_empty() {
+                codes.push(setup.coder.codes(&batch, place));
+            }
+        }
+        let folding = Folding { plan, naming: &naming, batches: &codes, memory: setup.memory };
+        let model = Arc::new(recalibrate::build(&folding, &mut state, observer)?);
         Ok(Folded { key: key("folded", &from.key)?, state, model })
     }
 }

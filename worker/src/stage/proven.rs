@@ -5,6 +5,7 @@ use dyadic_store::blob::Digest;
 use super::{Folded, Setup, key};
 use crate::error::WorkerError;
 use crate::evaluate::{Evaluation, Exactness, evaluate};
+use crate::float::FloatOutputs;
 use crate::observer::Observer;
 
 /// What the engine computes, and that it is what was trained.
@@ -17,16 +18,23 @@ pub struct Proven {
 }
 
 impl Proven {
-    /// Runs the evaluation images through both.
+    /// Runs the evaluation images through both. `float` is what is known of the float network's answers for them.
     ///
     /// # Errors
     /// [`WorkerError::NotExact`] if any logit differs in any bit.
-    pub fn new(from: &Folded, setup: &Setup, observer: &mut dyn Observer) -> Result<Self, WorkerError> {
+    pub fn new(
+        from: &Folded,
+        float: &FloatOutputs,
+        setup: &Setup,
+        observer: &mut dyn Observer,
+    ) -> Result<Self, WorkerError> {
         let evaluation = Evaluation {
             plan: &setup.plan,
             model: &from.model,
             data: setup.request.test,
             coder: &setup.coder,
+            float,
+            memory: setup.memory,
         };
         let exactness = evaluate(&evaluation, observer)?;
         Ok(Proven { key: key("proven", &from.key)?, exactness })

@@ -4,9 +4,13 @@
 //! `γ·(z − mean)/√(variance + ε) + β`. Divided by the output's step this is `acc·scale + offset`, which
 //! [`crate::requantize`] turns into integers. Every bound is proven here from Σ|level| and the input's range.
 
+mod sums;
+
 use dyadic_engine::model as ir;
 use dyadic_graph::network::Window;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
+
+pub(crate) use sums::Sums;
 
 use super::add::add_scaled;
 use super::rule::{Rule, power};
@@ -231,10 +235,8 @@ fn as_product(x: &Tensor, weight: &Tensor, window: &Window, groups: usize) -> Op
 }
 
 /// Exact sums and the engine's epilogue.
-pub(super) struct Exact {
-    window: Window,
-    groups: usize,
-    weight: Tensor,
+pub(crate) struct Exact {
+    sums: Sums,
     end: End,
 }
 
@@ -243,12 +245,10 @@ enum End {
     Logits { shift: Tensor, bias: Tensor },
 }
 
-/// Sums below this are exact in f32.
-const F32_EXACT: u32 = 1 << 24;
-
 impl Exact {
-    pub(super) fn new(conv: &ir::Conv, at: &Site) -> Self {
-        let c = at.model.tensor(at.node.inputs[0]).shape.c / conv.groups;
+    pub(crate) fn new(conv: &ir::Conv, at: &Site) -> Self {
+        let input = at.model.tensor(at.node.inputs[0]);
+        let c = input.shape.c / conv.groups;
         let [kh, kw] = conv.window.kernel;
         let filters = conv.bounds.len();
         let per_filter = (kh * kw * c) as usize;
@@ -256,32 +256,39 @@ impl Exact {
             .map(|i| conv.weights.level(i / per_filter, i % per_filter, per_filter) as f32)
             .collect();
         let shape = [filters as i64, i64::from(kh), i64::from(kw), i64::from(c)];
-        let weight = Tensor::from_slice(&levels).view(shape).permute([0, 3, 1, 2]).contiguous();
-        let end = match &conv.epilogue {
-            ir::Epilogue::Requantize(r) => End::Requantize(Rule::new(r, at.device)),
-            ir::Epilogue::Logits { shift, bias } => End::Logits {
-                shift: power(shift, 1.0, at.device).to_kind(Kind::Double),
-                // A bias may need more than 24 bits.
-                bias: Tensor::from_slice(bias).to_kind(Kind::Double).view([1, -1, 1, 1]).to_device(at.device),
-            },
-        };
-        let kind = if conv.bounds.iter().all(|&b| b < F32_EXACT) { Kind::Float } else { Kind::Double };
+        let levels = Tensor::from_slice(&levels).view(shape).permute([0, 3, 1, 2]).contiguous();
+        let (lo, hi) = input.format.range();
+        let reach = lo.unsigned_abs().max(hi.unsigned_abs());
         Exact {
-            window: from_window(&conv.window),
-            groups: conv.groups as usize,
-            weight: weight.to_device(at.device).to_kind(kind),
-            end,
+            sums: Sums::new(&levels, from_window(&conv.window), conv.groups as usize, reach, at.device),
+            end: End::new(conv, at.device),
+        }
+    }
+
+    /// What follows the sums.
+    pub(crate) fn end(&self, sums: &Tensor, residual: Option<&Tensor>) -> Tensor {
+        match &self.end {
+            End::Requantize(rule) => rule.apply(sums, residual),
+            End::Logits { shift, bias } => sums.to_kind(Kind::Double) * shift + bias,
+        }
+    }
+}
+
+impl End {
+    fn new(conv: &ir::Conv, device: Device) -> Self {
+        match &conv.epilogue {
+            ir::Epilogue::Requantize(r) => End::Requantize(Rule::new(r, device)),
+            ir::Epilogue::Logits { shift, bias } => End::Logits {
+                shift: power(shift, 1.0, device).to_kind(Kind::Double),
+                // A bias may need more than 24 bits.
+                bias: Tensor::from_slice(bias).to_kind(Kind::Double).view([1, -1, 1, 1]).to_device(device),
+            },
         }
     }
 }
 
 impl super::Exact for Exact {
     fn run(&self, inputs: &[&Tensor]) -> Tensor {
-        let x = inputs[0].to_kind(self.weight.kind());
-        let acc = convolve(&x, &self.weight, &self.window, self.groups);
-        match &self.end {
-            End::Requantize(rule) => rule.apply(&acc, inputs.get(1).copied()),
-            End::Logits { shift, bias } => acc.to_kind(Kind::Double) * shift + bias,
-        }
+        self.end(&self.sums.run(inputs[0]), inputs.get(1).copied())
     }
 }

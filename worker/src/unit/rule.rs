@@ -29,12 +29,12 @@ impl Rule {
 
     /// The rule on exact sums; the sum of all terms stays below 2^24, so f32 holds it.
     pub(super) fn apply(&self, acc: &Tensor, residual: Option<&Tensor>) -> Tensor {
-        let t = (acc * &self.pre).floor().to_kind(Kind::Float);
-        let mut sum = t * &self.multiplier + &self.bias;
+        let mut sum = (acc * &self.pre).floor_().to_kind(Kind::Float);
+        sum = sum.g_mul_(&self.multiplier).g_add_(&self.bias);
         if let (Some(r), Some(scale)) = (residual, &self.residual) {
-            sum += r * scale;
+            sum = sum.g_add_(&(r * scale));
         }
-        (sum * &self.shift).floor().clamp(self.lo, self.hi)
+        sum.g_mul_(&self.shift).floor_().clamp_(self.lo, self.hi)
     }
 }
 

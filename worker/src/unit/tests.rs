@@ -8,12 +8,13 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Fake, of};
 use crate::calibrate::Calibration;
+use crate::data::Loader;
 use crate::export::Naming;
 use crate::images::Coder;
 use crate::net::{Collect, Leaves, Pass, Place, Upload};
 use crate::networks;
 use crate::observer::{Control, Observer, Progress};
-use crate::recalibrate;
+use crate::recalibrate::{self, Folding};
 use crate::simulate::Simulation;
 use crate::state::{Fit, State};
 use dyadic_plan::codebook::{Choice, Family, Fitter};
@@ -51,16 +52,19 @@ fn build(network: &Network, method: Choice) -> Built {
     let [c, h, w] = plan.tensors[0].shape;
     let images = networks::images(16, [h, w, c], 3);
     let normalization = dyadic_engine::model::Normalization { mean: vec![0.5; c], std: vec![0.25; c] };
-    let coder = Coder::new(normalization, c).expect("sound");
+    let coder = Coder::new(normalization, [h, w, c]).expect("sound");
     let place = Place { device: Device::Cpu, kind: Kind::Float };
     let indices: Vec<usize> = (0..images.len()).collect();
+    let batch = Loader::in_memory(images).batch(&indices, None).expect("in memory");
     let mut calibration = Calibration::new(&plan, place);
-    calibration.add(&coder.real_batch(&images, &indices, place).0);
+    let _ = calibration.add(&coder.real(&batch, place));
     let mut state = calibration.finish(coder.step, false).expect("calibrated");
     let weights = state.fit(&plan, Fit::Full, &mut Fitter::default()).expect("finite");
-    let codes = coder.batch(&images, &indices, None, place).0;
+    let codes = coder.codes(&batch, place);
     let naming = Naming::default();
-    let model = recalibrate::build(&plan, &mut state, &naming, &[codes.shallow_clone()], &mut Silent);
+    let batches = [codes.shallow_clone()];
+    let folding = Folding { plan: &plan, naming: &naming, batches: &batches, memory: 1 << 30 };
+    let model = recalibrate::build(&folding, &mut state, &mut Silent);
     let model = Arc::new(model.expect("folded"));
     let engine = Engine::new(Arc::clone(&model)).expect("a checked model");
     Built { plan, state, weights, model, engine, codes }

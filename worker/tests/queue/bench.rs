@@ -104,7 +104,6 @@ impl Bench {
             files: vec![file],
             info: serde_json::json!({}),
             tags: [].into(),
-            plan: None,
         };
         let (model, _) = store.add_model(&model).await.expect("registrable");
         let tar = digits(folder.path());
@@ -120,7 +119,6 @@ impl Bench {
             sha256,
             size_bytes,
             tags: [].into(),
-            plan: None,
         };
         let (dataset, _) = store.add_dataset(&dataset).await.expect("registrable");
         Bench {

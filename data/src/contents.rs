@@ -17,6 +17,9 @@ pub struct Contents {
     pub splits: Vec<SplitContents>,
     /// Whether the format has all images of a split in one shape and in places of its own.
     pub uniform: bool,
+    /// Class names in the order of the labels; empty if unknown.
+    #[serde(default)]
+    pub classes: Vec<String>,
     /// Images in files of their own whose headers cannot be read; they are counted in their splits.
     #[serde(default)]
     pub broken: Broken,
@@ -42,7 +45,12 @@ impl Contents {
     /// # Errors
     /// What [`crate::Dataset::load`] would say of a file; images in files of their own are counted instead.
     pub fn of(source: &Source) -> Result<Self> {
-        let mut contents = Contents { splits: Vec::new(), uniform: true, broken: Broken::default() };
+        let mut contents = Contents {
+            splits: Vec::new(),
+            uniform: true,
+            classes: source.classes().to_vec(),
+            broken: Broken::default(),
+        };
         for part in source.parts() {
             let mut count = Count { broken: contents.broken, ..Count::default() };
             source.format().scan(source, part.split, &mut count)?;

@@ -65,9 +65,10 @@ pub trait Format: Debug + Sync {
         true
     }
 
-    /// Why jobs cannot use it yet; none if they can.
-    fn unusable(&self) -> Option<&'static str> {
-        None
+    /// Whether its labels are numbers that its authors gave, so that a network's outputs are in their order. Folders are
+    /// only sorted: what stands for which of them has to be said.
+    fn orders_classes(&self) -> bool {
+        true
     }
 
     /// Names of the classes where the files have none, for labels up to `highest`; empty if they are unknown.

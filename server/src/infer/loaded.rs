@@ -26,6 +26,8 @@ pub struct Signature {
     pub labels: Vec<String>,
     /// Present where 8-bit images are taken too.
     pub normalization: Option<Normalization>,
+    /// What a picture becomes the network's bytes by, as its artifact says.
+    pub preprocess: Option<serde_json::Value>,
     /// Most samples of a request, ≥ 1.
     pub max_batch: usize,
 }
@@ -68,12 +70,12 @@ impl Loaded {
         bytes: &[u8],
         limits: &Limits,
     ) -> Result<Self, LoadError> {
-        let Artifact { model, certificate, .. } = Artifact::from_bytes(bytes)?;
+        let Artifact { model, provenance, certificate } = Artifact::from_bytes(bytes)?;
         let engine = Engine::new(model)?;
         if !certificate.inputs.is_empty() {
             engine.verify(&certificate).map_err(|mismatch| LoadError::Certificate(mismatch.to_string()))?;
         }
-        let signature = Signature::of(&engine, limits)?;
+        let signature = Signature { preprocess: provenance.preprocess, ..Signature::of(&engine, limits)? };
         let statistics = Arc::new(Statistics::default());
         let batcher_limits = BatcherLimits {
             model: name.to_owned(),
@@ -118,6 +120,7 @@ impl Signature {
             output_shape: engine.model().output_shape(),
             labels: model.output.labels.clone(),
             normalization: model.input.normalization.clone(),
+            preprocess: None,
             max_batch: fits.min(limits.max_batch.max(1) as usize),
         })
     }

@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub(crate) use self::contents::Reader;
 use self::header::Declared;
+pub(crate) use self::header::check_labels;
 use super::convert::{caller, scope, tag_list, timestamp};
 use super::download::chunks;
 use super::page;
@@ -151,10 +152,6 @@ fn to_proto(dataset: Dataset) -> pb::Dataset {
         }),
         tags: tag_list(dataset.tags),
         contents: dataset.contents.and_then(|value| serde_json::from_value(value).ok()).map(contents_message),
-        unusable: dyadic_data::format::by_word(&dataset.format)
-            .and_then(dyadic_data::Format::unusable)
-            .unwrap_or_default()
-            .to_owned(),
     }
 }
 
@@ -164,7 +161,12 @@ fn contents_message(contents: Contents) -> pb::DatasetContents {
         let (name, images) = (found.split.name().to_owned(), found.images);
         pb::SplitContents { name, images, height, width, channels, highest_label: found.highest_label }
     };
-    pb::DatasetContents { splits: contents.splits.into_iter().map(split).collect() }
+    pb::DatasetContents {
+        splits: contents.splits.into_iter().map(split).collect(),
+        classes: contents.classes,
+        broken: contents.broken.count,
+        first_broken: contents.broken.first,
+    }
 }
 
 #[tonic::async_trait]

@@ -62,6 +62,7 @@ pub(crate) fn settle(spec: &pb::JobSpec) -> Result<Settled, ApiError> {
         augment: spec.augment.unwrap_or(unset.augment),
         normalization: normalization(spec.normalization.as_ref()),
         preprocess: spec.preprocess.as_ref().map(preprocess::settings).transpose()?,
+        labels: spec.labels.clone(),
         validation: spec.validation,
         skip_broken: spec.skip_broken,
         plan: (!rules.is_plain()).then(|| rules.to_toml()),
@@ -152,6 +153,7 @@ pub(crate) fn to_proto(settings: &JobSpec) -> pb::JobSpec {
         augment: Some(settings.augment),
         normalization: (!mean.is_empty()).then_some(pb::Normalization { mean, std }),
         preprocess: settings.preprocess.as_ref().and_then(preprocess::to_proto),
+        labels: settings.labels.clone(),
         validation: settings.validation,
         skip_broken: settings.skip_broken,
         plan: settings.plan.clone().unwrap_or_default(),
@@ -267,7 +269,12 @@ mod tests {
                 requant: pb::Requant::Shift.into(),
                 train_limit: Some(10),
                 normalization: Some(pb::Normalization { mean: vec![0.5], std: vec![0.25] }),
-                preprocess: Some(pb::Preprocess { shorter_side: 72, crop: Some(pb::Size { height: 64, width: 64 }), color: pb::Color::Bgr.into(), ..Default::default() }),
+                preprocess: Some(pb::Preprocess {
+                    shorter_side: 72,
+                    crop: Some(pb::Size { height: 64, width: 64 }),
+                    color: pb::Color::Bgr.into(),
+                    ..Default::default()
+                }),
                 validation: Some(0.1),
                 skip_broken: Some(0.0),
                 ..Default::default()

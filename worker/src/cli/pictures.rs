@@ -40,7 +40,7 @@ pub(super) struct Pictures {
     validation: Option<f64>,
     /// Names of the network's outputs in their order, one a line, each as its class folder is called.
     #[arg(long, value_name = "FILE")]
-    classes: Option<PathBuf>,
+    labels: Option<PathBuf>,
     /// The share of pictures that may be left out because they cannot be read [default: 0.01].
     #[arg(long, value_name = "SHARE")]
     skip_broken: Option<f64>,
@@ -131,10 +131,10 @@ impl Pictures {
 
     /// Which output stands for each class; the order of folders says nothing about that.
     fn outputs(&self, source: &Source) -> anyhow::Result<Option<Outputs>> {
-        let Some(path) = &self.classes else {
+        let Some(path) = &self.labels else {
             ensure!(
-                source.format().word() != "image-folder" || source.classes().is_empty(),
-                "which output stands for which class folder? Give --classes FILE, the names of the network's outputs in \
+                source.format().orders_classes() || source.classes().is_empty(),
+                "which output stands for which class folder? Give --labels FILE, the names of the network's outputs in \
                  their order, one a line, or --calibration instead of --dataset to do without labels"
             );
             return Ok(None);
@@ -142,7 +142,7 @@ impl Pictures {
         let size = fs::metadata(path).with_context(|| path.display().to_string())?.len();
         ensure!(size <= NAMES, "{} has {size} bytes, more than {NAMES}", path.display());
         let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let names: Vec<String> = text.lines().map(|line| line.trim_end().to_owned()).collect();
+        let names = Outputs::names_in(&text)?;
         Ok(Some(Outputs::matching(source.classes(), &names)?))
     }
 }

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use dyadic_graph::network::Network;
 use dyadic_store::blob::{BlobError, BlobStore, Digest};
 use dyadic_store::job::Job;
+use dyadic_store::spec::JobSpec;
 use dyadic_store::{Store, StoreError};
 
 use super::shared::Shared;
-use crate::data::{self, Loader, Reading, Source, Split};
+use crate::data::{self, Loader, Outputs, Preprocess, Reading, Source, Split};
 use crate::error::WorkerError;
 use crate::quantize::bundle_sha256;
 
@@ -20,8 +21,10 @@ pub(super) struct Inputs {
     pub(super) model_sha256: String,
     pub(super) train: Loader,
     pub(super) test: Loader,
-    /// Class names that the registry has; empty if it has none.
+    /// Names of the outputs, or the class names that the registry has; empty if there are none.
     pub(super) classes: Vec<String>,
+    /// What is done to pictures.
+    pub(super) preprocess: Option<Preprocess>,
     pub(super) dataset_sha256: String,
     pub(super) checkpoint: Resume,
 }
@@ -58,6 +61,7 @@ pub(super) async fn fetch(
     blobs: &BlobStore,
     cache: &Path,
     job: &Job,
+    spec: &JobSpec,
     shared: &Shared,
 ) -> Result<Inputs, InputError> {
     let gone =
@@ -82,8 +86,8 @@ pub(super) async fn fetch(
         None => Source::open(&archive),
     };
     let source = source.map_err(WorkerError::from)?;
-    let load =
-        |name: &str| Loader::open(&source, split(name)?, &Reading::default()).map_err(WorkerError::from);
+    let reading = reading(spec, &source)?;
+    let load = |name: &str| Loader::open(&source, split(name)?, &reading).map_err(WorkerError::from);
     let train = load(&job.train_split)?;
     shared.tick();
     let test = load(&job.eval_split)?;
@@ -98,8 +102,24 @@ pub(super) async fn fetch(
             Err(error) => return Err(error.into()),
         },
     };
-    let (dataset_sha256, classes) = (dataset.sha256.to_string(), dataset.labels);
-    Ok(Inputs { network, model_sha256, train, test, classes, dataset_sha256, checkpoint })
+    let dataset_sha256 = dataset.sha256.to_string();
+    let classes = if spec.labels.is_empty() { dataset.labels } else { spec.labels.clone() };
+    let preprocess = reading.preprocess;
+    Ok(Inputs { network, model_sha256, train, test, classes, preprocess, dataset_sha256, checkpoint })
+}
+
+/// How a job's splits are read.
+fn reading(spec: &JobSpec, source: &Source) -> Result<Reading, WorkerError> {
+    let preprocess = spec.preprocess.clone().map(serde_json::from_value::<Preprocess>).transpose();
+    let outputs = (!spec.labels.is_empty() && !source.classes().is_empty())
+        .then(|| Outputs::matching(source.classes(), &spec.labels))
+        .transpose()?;
+    Ok(Reading {
+        preprocess: preprocess.map_err(|e| WorkerError::Invalid(format!("preprocess: {e}")))?,
+        validation: spec.validation,
+        outputs,
+        skip_broken: spec.skip_broken.unwrap_or(Reading::SKIP_BROKEN),
+    })
 }
 
 fn split(name: &str) -> Result<Split, WorkerError> {

@@ -139,7 +139,7 @@ impl Bench {
         self.shared.advance(Phase::Load.name(), 0, 1);
         let inputs = self
             .runtime
-            .block_on(inputs::fetch(&self.store, &self.blobs, &self.settings.cache, job, &self.shared))
+            .block_on(inputs::fetch(&self.store, &self.blobs, &self.settings.cache, job, spec, &self.shared))
             .map_err(|e| Ended::Failed(input_failure(&e)))?;
         reporter.progress(Progress { phase: Phase::Load, done: 1, total: 1 });
         let request = |resume| Request {
@@ -148,11 +148,11 @@ impl Bench {
             train: &inputs.train,
             test: &inputs.test,
             classes: &inputs.classes,
-            labelled: true,
+            labelled: inputs.train.highest_label().is_some() && inputs.test.highest_label().is_some(),
             dataset_sha256: inputs.dataset_sha256.clone(),
             spec,
             resume,
-            preprocess: None,
+            preprocess: inputs.preprocess.as_ref(),
             memory: self.settings.memory,
         };
         let (mut result, unusable) = match &inputs.checkpoint {

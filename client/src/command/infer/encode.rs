@@ -71,12 +71,16 @@ pub(super) fn images<'a>(
 /// The picture in the model's size and channels, or why it does not fit. Gray becomes RGB by repetition, which loses
 /// and invents nothing.
 fn fit(picture: Picture, model: &ServedModel) -> Result<Picture, String> {
+    let picture = match &model.preprocess {
+        Some(preprocess) => preprocess.apply(picture).map_err(|e| e.to_string())?,
+        None => picture,
+    };
     let [channels, height, width] = model.dims[..] else {
         return Err(format!("the model takes {:?}, which is no image", model.dims));
     };
     if (picture.height, picture.width) != (height, width) {
         return Err(format!(
-            "is {}×{} pixels; the model takes {width}×{height}",
+            "is {}×{} pixels; the model takes {width}×{height}, and its artifact says of no resizing",
             picture.width, picture.height
         ));
     }
@@ -138,6 +142,7 @@ mod tests {
             dims: vec![3, 1, 2],
             bytes_dims: Some(vec![1, 2, 3]),
             normalization: None,
+            preprocess: None,
             labels: vec![],
             max_batch: 8,
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use dyadic_data::Preprocess;
 use dyadic_proto::inference::{ModelConfigRequest, ModelMetadataRequest, ModelParameter};
 use dyadic_proto::v1::Normalization;
 
@@ -21,6 +22,8 @@ pub(super) struct ServedModel {
     /// One sample as bytes: height, width, channels; none if it takes no bytes.
     pub(super) bytes_dims: Option<Vec<usize>>,
     pub(super) normalization: Option<Normalization>,
+    /// What a picture becomes its input by; none if it must have the size already.
+    pub(super) preprocess: Option<Preprocess>,
     pub(super) labels: Vec<String>,
     pub(super) max_batch: usize,
 }
@@ -53,6 +56,7 @@ impl ServedModel {
                 .ok_or_else(|| CliError::protocol(format!("input shape {:?}", input.shape)))?,
             bytes_dims,
             normalization: mean.zip(std).map(|(mean, std)| Normalization { mean, std }),
+            preprocess: parameter(&config.parameters, "preprocess", Some)?,
             labels: parameter(&config.parameters, "labels", Some)?.unwrap_or_default(),
             max_batch: usize::try_from(config.max_batch_size).unwrap_or(1).max(1),
         })

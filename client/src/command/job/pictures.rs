@@ -1,7 +1,13 @@
 //! Flags for what is done to pictures before a network reads them.
 
+use std::path::Path;
+
 use clap::{Args, ValueEnum};
+use dyadic_data::Outputs;
 use dyadic_proto::v1::{Color, Interpolation, Preprocess, Size, TrainingImages};
+
+/// The longest list of output names that is read, bytes.
+const NAMES: u64 = 16 << 20;
 
 /// How pictures become what a network reads; the same numbers as Pillow and torchvision.
 #[derive(Debug, Clone, Default, Args)]
@@ -113,6 +119,17 @@ impl Pictures {
             ..Preprocess::default()
         }))
     }
+}
+
+/// The names of a model's outputs that a file holds, in their order: a name a line, or JSON.
+pub(crate) fn names(path: &Path) -> Result<Vec<String>, String> {
+    let wrong = |reason: String| format!("{}: {reason}", path.display());
+    let size = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
+    if size > NAMES {
+        return Err(wrong(format!("{size} bytes; names of outputs take up to {NAMES}")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+    Outputs::names_in(&text).map_err(|e| wrong(e.to_string()))
 }
 
 /// `shorter side 256, center 224 × 224, bilinear, rgb` for people.

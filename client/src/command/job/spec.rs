@@ -8,7 +8,7 @@ use dyadic_data::normalization as published;
 use dyadic_proto::v1::{self, ActivationBits, JobSpec, Normalization, Splits, Tag};
 
 use super::gate;
-use super::pictures::Pictures;
+use super::pictures::{Pictures, names};
 use crate::command::tag;
 
 /// What to quantize, with what, how.
@@ -150,6 +150,9 @@ struct Images {
     /// Leave out broken pictures up to this share of a split [default: 0.01]
     #[arg(long, value_name = "SHARE")]
     skip_broken: Option<f64>,
+    /// Names of the model's outputs in their order, a text with one a line or JSON: classes are matched with them by name
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
     #[command(flatten)]
     pictures: Pictures,
 }
@@ -302,6 +305,7 @@ impl SpecArgs {
             priority: self.priority,
             tags: self.tag.clone(),
             preprocess: i.pictures.build()?,
+            labels: i.labels.as_deref().map(names).transpose()?.unwrap_or_default(),
             validation: i.validation,
             skip_broken: i.skip_broken,
             plan: q.plan.as_deref().map(plan).transpose()?.unwrap_or_default(),
@@ -371,7 +375,12 @@ mod tests {
             splits: Some(Splits { train: "t".into(), eval: "v".into() }),
             priority: Some(-3),
             tags: vec![Tag { key: "a".into(), value: "b".into() }],
-            preprocess: Some(v1::Preprocess { shorter_side: 72, crop: Some(v1::Size { height: 64, width: 64 }), ..Default::default() }),
+            preprocess: Some(v1::Preprocess {
+                shorter_side: 72,
+                crop: Some(v1::Size { height: 64, width: 64 }),
+                ..Default::default()
+            }),
+            labels: vec![],
             validation: Some(0.1),
             skip_broken: Some(0.05),
             plan: String::new(),

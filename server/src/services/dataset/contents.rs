@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dyadic_data::{Contents, Format, Source};
+use dyadic_data::{Contents, Format, Outputs, Source};
 use dyadic_store::Store;
 use dyadic_store::blob::BlobStore;
 use dyadic_store::registry::Dataset;
@@ -84,6 +84,12 @@ pub(super) async fn check(reader: &Reader, declared: &Declared, path: &Path) -> 
                 format!("{:?} has its files in this format's own places; leave the paths out", split.name);
             return Err(ApiError::field("splits", reason));
         }
+    }
+    if !declared.format.orders_classes() {
+        return match Outputs::matching(&contents.classes, &declared.labels) {
+            Err(error) if !declared.labels.is_empty() => Err(ApiError::field("labels", error.to_string())),
+            _ => Ok(contents),
+        };
     }
     let highest = contents.splits.iter().filter_map(|found| found.highest_label).max();
     match highest {

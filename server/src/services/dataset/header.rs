@@ -104,7 +104,7 @@ fn plain_path(path: &str) -> bool {
     path.len() <= MAX_PATH && path.trim_end_matches('/').split('/').all(part)
 }
 
-fn check_labels(labels: &[String]) -> Result<(), ApiError> {
+pub(crate) fn check_labels(labels: &[String]) -> Result<(), ApiError> {
     if labels.len() > MAX_LABELS {
         return Err(ApiError::field("labels", format!("{} are too many", labels.len())));
     }

@@ -1,14 +1,21 @@
 //! What a worker would find wrong with a job, found before it is queued: all of it at once.
 
-use dyadic_data::{Color, Contents, Format, Preprocess, SplitContents, normalization};
+use dyadic_data::{
+    Color, Contents, Format, Outputs, Preprocess, Reading, Split, SplitContents, normalization,
+};
 use dyadic_engine::model::Normalization as Engine;
 use dyadic_plan::Refusal;
-use dyadic_store::spec::{JobSpec, Normalization};
+use dyadic_store::registry::Dataset;
+use dyadic_store::spec::{JobSpec, Loss, Normalization};
 use serde_json::Value;
 
 use crate::error::Reason;
+use crate::services::dataset::check_labels;
 use crate::services::inspect::Extents;
 use crate::services::spec::with_color;
+
+/// Names of classes that a reason lists at most.
+const LISTED: usize = 8;
 
 /// What a job is to be made of.
 pub(super) struct Facts<'a> {
@@ -36,6 +43,19 @@ pub(super) fn normalization(given: &Normalization, facts: &Facts<'_>) -> Normali
         || given.clone(),
         |usual| Normalization { mean: usual.mean.into(), std: usual.std.into() },
     )
+}
+
+/// Names of the outputs: those that are given, or those that the dataset was pushed with where its classes are in no order
+/// of their own.
+pub(super) fn labels(
+    given: &[String],
+    dataset: &Dataset,
+    format: Option<&'static dyn Format>,
+) -> Vec<String> {
+    if given.is_empty() && format.is_some_and(|format| !format.orders_classes()) {
+        return dataset.labels.clone();
+    }
+    given.to_vec()
 }
 
 /// What is done to pictures, with the colours of the model where none were asked for.
@@ -69,8 +89,26 @@ impl Facts<'_> {
         of_data.map(|[_, _, channels]| channels).or(self.model.map(|model| model.input[0]))
     }
 
-    fn split(&self, name: &str) -> Option<&SplitContents> {
-        self.contents?.split(name.parse().ok()?)
+    /// What is in a split, as the job sees it: a share of the training images may be held out of them.
+    fn split(&self, name: &str) -> Option<SplitContents> {
+        let contents = self.contents?;
+        let split: Split = name.parse().ok()?;
+        let share = self.settings.validation.filter(|_| contents.split(Split::Validation).is_none());
+        let (Some(share), Some(all)) = (share, contents.split(Split::Train)) else {
+            return contents.split(split).cloned();
+        };
+        // Of each class a whole number is taken, so this is near it.
+        let held = ((all.images as f64 * share).round() as u64).clamp(1, all.images.max(2) - 1);
+        match split {
+            Split::Train => Some(SplitContents { images: all.images.saturating_sub(held), ..all.clone() }),
+            Split::Validation => Some(SplitContents { split, images: held.min(all.images), ..all.clone() }),
+            Split::Test => contents.split(split).cloned(),
+        }
+    }
+
+    /// The splits that are used and there.
+    fn splits(&self) -> impl Iterator<Item = SplitContents> + '_ {
+        [self.train, self.eval].into_iter().filter_map(|name| self.split(name))
     }
 }
 
@@ -82,9 +120,6 @@ pub(super) fn of_layers(refusals: &[Refusal]) -> Vec<Reason> {
 
 /// All that stands against a job as far as its data go.
 pub(super) fn of_data(facts: &Facts<'_>) -> Vec<Reason> {
-    if let Some(unusable) = facts.format.and_then(dyadic_data::Format::unusable) {
-        return vec![Reason::new("dataset", unusable)];
-    }
     let mut reasons = Vec::new();
     for (field, name) in [("splits.train", facts.train), ("splits.eval", facts.eval)] {
         match facts.split(name) {
@@ -92,54 +127,102 @@ pub(super) fn of_data(facts: &Facts<'_>) -> Vec<Reason> {
                 reasons.push(Reason::new(field, format!("the split {name:?} has no image")));
             }
             None if facts.contents.is_some() => {
-                reasons.push(Reason::new(field, format!("the dataset has no split {name:?}")));
+                let mut reason = format!("the dataset has no split {name:?}");
+                if field == "splits.eval" && facts.split("validation").is_none() {
+                    reason.push_str("; hold out a share of the training images (--validation 0.1), or judge on them (--eval-split train)");
+                }
+                reasons.push(Reason::new(field, reason));
             }
             Some(_) | None => {}
         }
     }
     reasons.extend(against_model(facts));
+    reasons.extend(against_labels(facts));
+    reasons.extend(against_pictures(facts));
     reasons.extend(against_normalization(facts));
     reasons.extend(against_batch(facts));
     reasons
 }
 
-/// Images and labels that the network does not take, a reason for all splits.
+/// Images that the network does not take, a reason for all splits.
 fn against_model(facts: &Facts<'_>) -> Vec<Reason> {
     let Some(model) = facts.model else { return Vec::new() };
     let [channels, height, width] = model.input;
-    let splits = || [facts.train, facts.eval].into_iter().filter_map(|name| facts.split(name));
+    let wanted = format!("the model reads {height} × {width} of {channels}");
     let mut reasons = Vec::new();
-    if splits().any(|split| facts.shape(split).is_none()) {
+    if facts.splits().any(|split| facts.shape(&split).is_none()) {
         let reason = format!(
-            "its pictures are files of sizes of their own, and the model reads {height} × {width} pixels: say what is done to them \
-             (--resize and --crop)"
+            "the pictures are not all of one size, and {wanted}: say what is done to them (--resize and --crop)"
         );
         reasons.push(Reason::new("preprocess", reason));
     }
-    let other = splits().filter_map(|split| facts.shape(split)).find(|&shape| shape != [height, width, channels]);
+    let shapes = facts.splits().filter_map(|split| facts.shape(&split));
+    let other = shapes.into_iter().find(|&shape| shape != [height, width, channels]);
     if let Some([h, w, c]) = other {
-        if facts.preprocess().is_some() {
-            let reason = format!(
-                "it makes {h} × {w} pixels of {c} channels; the model reads {height} × {width} of {channels}"
-            );
-            reasons.push(Reason::new("preprocess", reason));
-            return with_labels(facts, model, reasons);
-        }
-        let reason = format!(
-            "its images are {h} × {w} pixels of {c} channels; the model reads {height} × {width} of {channels}"
-        );
-        reasons.push(Reason::new("dataset", reason));
+        reasons.push(match facts.preprocess() {
+            Some(_) => {
+                Reason::new("preprocess", format!("it makes {h} × {w} pixels of {c} channels; {wanted}"))
+            }
+            None => {
+                Reason::new("dataset", format!("its images are {h} × {w} pixels of {c} channels; {wanted}"))
+            }
+        });
     }
-    with_labels(facts, model, reasons)
+    reasons
 }
 
-/// Labels that the network has no output for.
-fn with_labels(facts: &Facts<'_>, model: Extents, mut reasons: Vec<Reason>) -> Vec<Reason> {
-    let splits = || [facts.train, facts.eval].into_iter().filter_map(|name| facts.split(name));
-    let highest = splits().filter_map(|split| split.highest_label).max();
-    if let Some(highest) = highest.filter(|&highest| highest as usize >= model.outputs) {
-        let reason = format!("label {highest} occurs, but the model has {} outputs", model.outputs);
+/// Labels that have no output, and outputs' names that do not fit.
+fn against_labels(facts: &Facts<'_>) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let (settings, outputs) = (facts.settings, facts.model.map(|model| model.outputs));
+    let names = &settings.labels;
+    if let Err(error) = check_labels(names) {
+        reasons.push(Reason::new("labels", error.to_string()));
+    }
+    if let Some(outputs) = outputs.filter(|&outputs| names.len() > outputs) {
+        let reason = format!("{} outputs are named, and the model has {outputs}", names.len());
+        reasons.push(Reason::new("labels", reason));
+    }
+    let highest = facts.splits().filter_map(|split| split.highest_label).max();
+    let Some(highest) = highest else {
+        if settings.epochs > 0 && settings.loss != Loss::Distill && facts.splits().next().is_some() {
+            let reason = "the images have no labels: train towards the float model's outputs (--loss distill), or not at all \
+                (--epochs 0)";
+            reasons.push(Reason::new("loss", reason));
+        }
+        return reasons;
+    };
+    let classes = facts.contents.map(|contents| contents.classes.as_slice()).unwrap_or_default();
+    if !names.is_empty() {
+        reasons.extend(Outputs::matching(classes, names).err().map(|e| Reason::new("labels", e.to_string())));
+    } else if facts.format.is_some_and(|format| !format.orders_classes()) {
+        let shown: Vec<&str> = classes.iter().take(LISTED).map(String::as_str).collect();
+        let more = if classes.len() > LISTED { ", …" } else { "" };
+        let reason = format!(
+            "which output stands for which folder ({}{more}) is not said: name the outputs in their order, one a line (--labels FILE), \
+             or push the dataset with --labels alphabetical if the model was trained so",
+            shown.join(", ")
+        );
+        reasons.push(Reason::new("labels", reason));
+    } else if let Some(outputs) = outputs.filter(|&outputs| highest as usize >= outputs) {
+        let reason = format!("label {highest} occurs, but the model has {outputs} outputs");
         reasons.push(Reason::new("dataset", reason));
+    }
+    reasons
+}
+
+/// More broken pictures than may be left out, and shares that cannot be.
+fn against_pictures(facts: &Facts<'_>) -> Vec<Reason> {
+    let Some(contents) = facts.contents else { return Vec::new() };
+    let mut reasons = Vec::new();
+    if facts.settings.validation.is_some() && contents.split(Split::Validation).is_some() {
+        let reason = "the dataset has a validation split of its own; leave the share away";
+        reasons.push(Reason::new("validation", reason));
+    }
+    let images: u64 = contents.splits.iter().map(|split| split.images).sum();
+    let share = facts.settings.skip_broken.unwrap_or(Reading::SKIP_BROKEN);
+    if let Err(error) = contents.broken.check(usize::try_from(images).unwrap_or(usize::MAX), share) {
+        reasons.push(Reason::new("dataset", error.to_string()));
     }
     reasons
 }

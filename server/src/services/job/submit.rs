@@ -24,7 +24,9 @@ const MAX_STALLS: u32 = 3;
 const MAX_KEY: usize = 128;
 /// Names of the splits where the spec has none; the first that the dataset has.
 const TRAIN_SPLITS: [&str; 1] = ["train"];
-const EVAL_SPLITS: [&str; 2] = ["test", "validation"];
+const EVAL_SPLITS: [&str; 2] = ["test", VALIDATION];
+/// The split that a share of the training images can make.
+pub(super) const VALIDATION: &str = "validation";
 
 /// What looks into the data and the model that a request refers to.
 #[derive(Clone)]
@@ -60,7 +62,10 @@ impl Checks {
     pub(super) async fn check(&self, inputs: Inputs<'_>) -> Result<Checked, ApiError> {
         let Inputs { model, dataset, settled, splits } = inputs;
         let contents = self.datasets.known(dataset).await?;
-        let known = known_splits(dataset, contents.as_ref());
+        let mut known = known_splits(dataset, contents.as_ref());
+        if settled.settings.validation.is_some() && !known.contains(&VALIDATION) {
+            known.push(VALIDATION);
+        }
         let train_split = split(&splits.train, &TRAIN_SPLITS, &known);
         let eval_split = split(&splits.eval, &EVAL_SPLITS, &known);
         let mut facts = Facts {
@@ -72,8 +77,9 @@ impl Checks {
             eval: &eval_split,
         };
         let normalization = refusals::normalization(&settled.settings.normalization, &facts);
+        let labels = refusals::labels(&settled.settings.labels, dataset, facts.format);
         let preprocess = refusals::preprocess(settled.settings.preprocess.as_ref(), &facts);
-        let settings = JobSpec { normalization, preprocess, ..settled.settings.clone() };
+        let settings = JobSpec { normalization, preprocess, labels, ..settled.settings.clone() };
         facts.settings = &settings;
         let mut reasons = settled.mistakes.clone();
         reasons.extend(refusals::of_data(&facts));

@@ -15,7 +15,10 @@ pub(super) fn settings(given: &pb::Preprocess) -> Result<Value, ApiError> {
         (side, None) => Some(Resize::Shorter(side)),
         (0, Some(pb::Size { height, width })) => Some(Resize::Exact([height, width])),
         (_, Some(_)) => {
-            return Err(ApiError::field(&field("resize"), "one of shorter_side and resize is given, not both"));
+            return Err(ApiError::field(
+                &field("resize"),
+                "one of shorter_side and resize is given, not both",
+            ));
         }
     };
     let interpolation = choice(&field("interpolation"), given.interpolation, |value| match value {

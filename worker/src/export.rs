@@ -195,7 +195,7 @@ pub(crate) fn lowest_exponent(layer: &LayerState) -> i32 {
 /// The refusal of a channel's map.
 pub(crate) fn no_integers(unit: &Unit, channel: usize, target: &Target) -> WorkerError {
     let reason = format!("channel {channel} has no integer form within 24 bits ({target:?})");
-    Refusal { layer: unit.name.clone(), reason }.into()
+    Refusal::new(unit.name.clone(), reason).into()
 }
 
 /// Codes and tables in the engine's form.

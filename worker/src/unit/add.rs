@@ -33,7 +33,7 @@ impl Unit for Add {
         if shift > 15 || operand.iter().any(|&k| k > 15) {
             let reason =
                 format!("the steps that calibration or training gave operands and sum differ by 2^{spread}");
-            return Err(Refusal { layer: unit.name.clone(), reason }.into());
+            return Err(Refusal::new(unit.name.clone(), reason).into());
         }
         let (lo, hi) = to.range(unit.output, self.0);
         let bias = if shift > 0 { 1 << (shift - 1) } else { 0 };

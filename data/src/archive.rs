@@ -1,7 +1,9 @@
-//! Archives: tars as the datasets' authors and npm publish them, gzipped or not.
+//! Archives: tars as the datasets' authors and npm publish them, gzipped or not, and zips.
 //!
-//! A tar is read where it lies, by an index of its files; a gzipped one is unpacked into a temporary folder first. Names
+//! A tar is read where it lies, by an index of its files; a gzipped one, or a zip, is unpacked into a temporary folder first. Names
 //! that come in extension headers are read only up to a few KiB, whatever size their header claims.
+
+pub(crate) mod zip;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -25,6 +27,7 @@ const UNPACKED_LIMIT: u64 = 256 << 30;
 pub(crate) enum Kind {
     Gzip,
     Tar,
+    Zip,
     Other,
 }
 
@@ -35,6 +38,9 @@ pub(crate) fn kind(path: &Path) -> Result<Kind> {
     file.take(512).read_to_end(&mut head).map_err(DataError::io(path))?;
     if head.starts_with(&[0x1f, 0x8b]) {
         return Ok(Kind::Gzip);
+    }
+    if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
+        return Ok(Kind::Zip);
     }
     let [_, _, _, ..] = head[..] else { return Ok(Kind::Other) };
     let Ok(block) = <[u8; 512]>::try_from(head) else { return Ok(Kind::Other) };

@@ -1,12 +1,12 @@
 //! Augmentation, counted from (seed, epoch, index).
 
-use crate::dataset::Dataset;
 use crate::order::draw;
 
 /// Pixels of padding around an image before it is cropped.
 const PADDING: usize = 4;
 
-/// Random crop with 4 pixels of black padding and, where the classes allow it, horizontal flip.
+/// Which of all variations of an image it is. What varies is said by a preprocessing's [`Training`](crate::Training); without
+/// one it is a random crop with 4 pixels of black padding and, where the classes allow it, a horizontal flip.
 #[derive(Debug, Clone, Copy)]
 pub struct Augment {
     /// The run's seed.
@@ -16,13 +16,19 @@ pub struct Augment {
 }
 
 impl Augment {
-    /// Writes the augmented form of image `index`.
-    pub(crate) fn apply(self, set: &Dataset, index: usize, source: &[u8], target: &mut [u8]) {
+    /// Writes the shifted and perhaps flipped form of image `index`, which has this height, width and channels.
+    pub(crate) fn shift(
+        self,
+        [height, width, channels]: [usize; 3],
+        mirrors: bool,
+        index: usize,
+        source: &[u8],
+        target: &mut [u8],
+    ) {
         let bits = draw(self.seed, 2, self.epoch, index as u64);
         let span = 2 * PADDING as u64 + 1;
         let (dy, dx) = ((bits % span) as usize, ((bits >> 20) % span) as usize);
-        let flip = set.mirrors && (bits >> 40) & 1 == 1;
-        let (height, width, channels) = (set.height, set.width, set.channels);
+        let flip = mirrors && (bits >> 40) & 1 == 1;
         target.fill(0);
         for y in 0..height {
             // Row and columns of the source, shifted by −PADDING ..= PADDING.

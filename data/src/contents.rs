@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Entry;
-use crate::error::Result;
+use crate::error::{DataError, Result};
 use crate::format::Sink;
+use crate::loader::Broken;
+use crate::picture::Picture;
 use crate::source::Source;
 use crate::split::Split;
 
@@ -13,8 +15,11 @@ use crate::split::Split;
 pub struct Contents {
     /// One a split that is there.
     pub splits: Vec<SplitContents>,
-    /// Whether all images of a split are of one shape: what training and evaluation need.
+    /// Whether the format has all images of a split in one shape and in places of its own.
     pub uniform: bool,
+    /// Images in files of their own whose headers cannot be read; they are counted in their splits.
+    #[serde(default)]
+    pub broken: Broken,
 }
 
 /// What was found of a split.
@@ -24,27 +29,30 @@ pub struct SplitContents {
     pub split: Split,
     /// How many images.
     pub images: u64,
-    /// Height, width and channels of every image; none where each is a file with a size of its own.
+    /// Height, width and channels of every image; none where each is a file with a size of its own. Of files that are all
+    /// of one size, the largest number of channels.
     pub shape: Option<[usize; 3]>,
-    /// The highest label; none if there is no image.
+    /// The highest label; none if no image has one.
     pub highest_label: Option<u32>,
 }
 
 impl Contents {
-    /// Reads every file to its end, and keeps none of its pixels.
+    /// Reads every file to its end, and keeps none of its pixels; of images in files of their own the headers only.
     ///
     /// # Errors
-    /// What [`crate::Dataset::load`] would say of a file.
+    /// What [`crate::Dataset::load`] would say of a file; images in files of their own are counted instead.
     pub fn of(source: &Source) -> Result<Self> {
-        let mut splits = Vec::new();
+        let mut contents = Contents { splits: Vec::new(), uniform: true, broken: Broken::default() };
         for part in source.parts() {
-            let mut count = Count { images: 0, shape: None, highest_label: None };
+            let mut count = Count { broken: contents.broken, ..Count::default() };
             source.format().scan(source, part.split, &mut count)?;
-            let Count { images, shape, highest_label } = count;
-            splits.push(SplitContents { split: part.split, images, shape, highest_label });
+            let Count { images, shape, highest_label, broken, files, differ } = count;
+            let shape = shape.filter(|_| !differ);
+            contents.splits.push(SplitContents { split: part.split, images, shape, highest_label });
+            contents.uniform &= !files;
+            contents.broken = broken;
         }
-        let uniform = splits.iter().all(|split| split.shape.is_some());
-        Ok(Contents { splits, uniform })
+        Ok(contents)
     }
 
     /// A split that is there.
@@ -54,10 +62,16 @@ impl Contents {
 }
 
 /// Counts images.
+#[derive(Default)]
 struct Count {
     images: u64,
     shape: Option<[usize; 3]>,
     highest_label: Option<u32>,
+    broken: Broken,
+    /// Whether images are files of their own.
+    files: bool,
+    /// Whether those differ in size.
+    differ: bool,
 }
 
 impl Sink for Count {
@@ -72,7 +86,19 @@ impl Sink for Count {
         Ok(())
     }
 
-    fn file(&mut self, _file: &Entry, label: u32) -> Result<()> {
-        self.image(&[], label)
+    fn file(&mut self, file: &Entry, label: Option<u32>) -> Result<()> {
+        self.files = true;
+        self.images += 1;
+        self.highest_label = self.highest_label.max(label);
+        match Picture::shape(file) {
+            Ok(found) => {
+                let shape = self.shape.get_or_insert(found);
+                self.differ |= shape[..2] != found[..2];
+                shape[2] = shape[2].max(found[2]);
+            }
+            Err(DataError::Malformed { file, reason }) => self.broken.add(format!("{file}: {reason}")),
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@ use crate::entry::Entry;
 use crate::error::{DataError, Result};
 use crate::format::{Format, Sink};
 use crate::order;
+use crate::picture::Picture;
 use crate::source::Source;
 use crate::split::Split;
 
@@ -42,7 +43,15 @@ impl Dataset {
     /// # Errors
     /// See [`DataError`].
     pub fn load(source: &Source, split: Split) -> Result<Self> {
-        let mut set = Dataset {
+        let mut set = Self::empty(source);
+        source.format().scan(source, split, &mut set)?;
+        set.name_classes(source);
+        Ok(set)
+    }
+
+    /// None of a source's images yet.
+    pub(crate) fn empty(source: &Source) -> Self {
+        Dataset {
             images: Vec::new(),
             labels: Vec::new(),
             height: 0,
@@ -50,12 +59,14 @@ impl Dataset {
             channels: 0,
             classes: source.classes().to_vec(),
             mirrors: source.format().mirrors(),
-        };
-        source.format().scan(source, split, &mut set)?;
-        if set.classes.is_empty() {
-            set.classes = source.format().names(set.labels.iter().max().copied());
         }
-        Ok(set)
+    }
+
+    /// Names the classes as the format does where the files do not.
+    pub(crate) fn name_classes(&mut self, source: &Source) {
+        if self.classes.is_empty() {
+            self.classes = source.format().names(self.labels.iter().max().copied());
+        }
     }
 
     /// Number of images.
@@ -71,6 +82,18 @@ impl Dataset {
     /// Bytes of one image.
     pub fn image_len(&self) -> usize {
         self.height * self.width * self.channels
+    }
+
+    /// The bytes of an image; none if there is no such image.
+    pub(crate) fn bytes(&self, index: usize) -> &[u8] {
+        let size = self.image_len();
+        self.images.get(index * size..(index + 1) * size).unwrap_or_default()
+    }
+
+    /// An image as a picture.
+    pub(crate) fn picture(&self, index: usize) -> Picture {
+        let (height, width, channels) = (self.height, self.width, self.channels);
+        Picture { height, width, channels, pixels: self.bytes(index).into() }
     }
 
     /// The set, or where `limit` is less than all, a [`sample`](order::sample) of it.
@@ -98,7 +121,10 @@ impl Dataset {
             let source = &self.images[index * size..(index + 1) * size];
             match augment {
                 None => target.copy_from_slice(source),
-                Some(augment) => augment.apply(self, index, source, target),
+                Some(augment) => {
+                    let shape = [self.height, self.width, self.channels];
+                    augment.shift(shape, self.mirrors, index, source, target);
+                }
             }
         }
     }
@@ -115,12 +141,16 @@ impl Dataset {
                 hash.update(label.to_le_bytes());
             }
         }
-        hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        hex(hash)
     }
+}
+
+pub(crate) fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 impl Sink for Dataset {
@@ -136,8 +166,9 @@ impl Sink for Dataset {
         Ok(())
     }
 
-    fn file(&mut self, file: &Entry, _label: u32) -> Result<()> {
-        Err(DataError::unusable(file.shown(), crate::format::folder::UNUSABLE))
+    fn file(&mut self, file: &Entry, _label: Option<u32>) -> Result<()> {
+        let reason = "is an image in a file of its own; such datasets are not decoded into memory as a whole";
+        Err(DataError::unusable(file.shown(), reason))
     }
 }
 

@@ -84,6 +84,13 @@ impl Entry {
         Path::new(&self.name).extension().is_some_and(|ending| ending == "gz")
     }
 
+    /// Its first bytes, at most so many.
+    pub(crate) fn head(&self, most: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open()?.take(most).read_to_end(&mut bytes).map_err(|e| broken(&self.shown(), e))?;
+        Ok(bytes)
+    }
+
     /// All its bytes, if they are at most `limit`.
     pub(crate) fn read(&self, limit: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();

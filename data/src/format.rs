@@ -1,9 +1,12 @@
 //! The formats that are known. A new one is a file in `format/` and a line in [`ALL`].
 
+mod arrays;
 mod cifar10;
 mod cifar100;
 pub(crate) mod folder;
 mod idx;
+mod npz;
+mod safetensors;
 mod strips;
 
 use std::fmt::Debug;
@@ -15,8 +18,15 @@ use crate::source::{Part, Source};
 use crate::split::Split;
 
 /// Every format, in the order in which they are named to people.
-pub const ALL: [&dyn Format; 5] =
-    [&cifar10::Cifar10, &cifar100::Cifar100, &strips::Strips, &idx::Idx, &folder::ImageFolder];
+pub const ALL: [&dyn Format; 7] = [
+    &cifar10::Cifar10,
+    &cifar100::Cifar100,
+    &strips::Strips,
+    &idx::Idx,
+    &npz::Npz,
+    &safetensors::Safetensors,
+    &folder::ImageFolder,
+];
 
 /// A way in which labelled images lie in files.
 pub trait Format: Debug + Sync {
@@ -34,6 +44,15 @@ pub trait Format: Debug + Sync {
     /// # Errors
     /// If some of the format's files are there, but not all.
     fn detect(&self, folder: &Folder) -> Result<Option<Found>>;
+
+    /// What is in a folder that could be of this format if no dataset is found anywhere.
+    ///
+    /// # Errors
+    /// As [`Format::detect`].
+    fn guess(&self, folder: &Folder) -> Result<Option<Found>> {
+        let _ = folder;
+        Ok(None)
+    }
 
     /// Hands every image of a split that the source has to the sink, in the order that is the dataset's own.
     ///
@@ -95,11 +114,11 @@ pub trait Sink {
     /// If the sink has no use for it.
     fn image(&mut self, pixels: &[u8], label: u32) -> Result<()>;
 
-    /// An image in a file of its own, and its class.
+    /// An image in a file of its own, and its class, if it is known.
     ///
     /// # Errors
     /// If the sink has no use for it.
-    fn file(&mut self, file: &Entry, label: u32) -> Result<()>;
+    fn file(&mut self, file: &Entry, label: Option<u32>) -> Result<()>;
 }
 
 /// The format that is stored as this word.
@@ -110,7 +129,7 @@ pub fn by_word(word: &str) -> Option<&'static dyn Format> {
 /// All formats in a sentence.
 pub(crate) fn known() -> String {
     let all: Vec<&str> = ALL.iter().map(|format| format.known_by()).collect();
-    format!("known are: {}, and .tgz, .tar.gz or .tar archives of these", all.join(", "))
+    format!("known are: {}, and .tgz, .tar.gz, .tar or .zip archives of these", all.join(", "))
 }
 
 #[cfg(test)]

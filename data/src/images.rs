@@ -106,8 +106,8 @@ impl Sink for Images {
         Ok(())
     }
 
-    fn file(&mut self, file: &Entry, label: u32) -> Result<()> {
-        self.all.push((Place::File(file.clone()), Some(label)));
+    fn file(&mut self, file: &Entry, label: Option<u32>) -> Result<()> {
+        self.all.push((Place::File(file.clone()), label));
         Ok(())
     }
 }

@@ -42,6 +42,14 @@ impl Folder {
         Folder { place: Place::Tar(Arc::new(index)), inside: String::new() }
     }
 
+    /// One file by itself.
+    pub(crate) fn of_file(path: &Path, size: u64) -> Result<Self> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| DataError::unusable(path.display(), "has a name that is not UTF-8"))?;
+        let files = BTreeMap::from([(name.to_owned(), (0, size))]);
+        Ok(Self::in_tar(Index { archive: path.to_owned(), files }))
+    }
+
     /// A folder in this one.
     pub(crate) fn folder(&self, name: &str) -> Self {
         Folder { place: self.place.clone(), inside: format!("{}{name}/", self.inside) }
@@ -74,6 +82,21 @@ impl Folder {
         match &self.place {
             Place::Disk(root) => on_disk(&root.join(&self.inside), FileType::is_file),
             Place::Tar(index) => Ok(in_tar(index, &self.inside).files),
+        }
+    }
+
+    /// How many hidden files are in it.
+    pub(crate) fn hidden(&self) -> Result<usize> {
+        match &self.place {
+            Place::Disk(root) => {
+                let folder = root.join(&self.inside);
+                let names = std::fs::read_dir(&folder).map_err(DataError::io(&folder))?;
+                Ok(names
+                    .flatten()
+                    .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"."))
+                    .count())
+            }
+            Place::Tar(index) => Ok(in_tar(index, &self.inside).hidden),
         }
     }
 
@@ -133,10 +156,11 @@ fn on_disk(folder: &Path, wanted: impl Fn(&FileType) -> bool) -> Result<Vec<Stri
 struct Children {
     folders: Vec<String>,
     files: Vec<String>,
+    hidden: usize,
 }
 
 fn in_tar(index: &Index, folder: &str) -> Children {
-    let mut children = Children { folders: Vec::new(), files: Vec::new() };
+    let mut children = Children { folders: Vec::new(), files: Vec::new(), hidden: 0 };
     let mut from = Bound::Excluded(folder.to_owned());
     while let Some((path, _)) = index.files.range((from, Bound::Unbounded)).next() {
         let Some(rest) = path.strip_prefix(folder) else { break };
@@ -145,7 +169,9 @@ fn in_tar(index: &Index, folder: &str) -> Children {
             Some((name, _)) => (name, &mut children.folders, Bound::Included(format!("{folder}{name}0"))),
             None => (rest, &mut children.files, Bound::Excluded(path.clone())),
         };
-        if !name.is_empty() && !name.starts_with('.') {
+        if name.starts_with('.') {
+            children.hidden += 1;
+        } else if !name.is_empty() {
             list.push(name.to_owned());
         }
         from = next;

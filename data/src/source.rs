@@ -63,8 +63,16 @@ impl Source {
                 Ok(Source { _unpacked: Some(unpacked), ..found })
             }
             Kind::Tar => find(&archive::index(path, path)?, path, &format::ALL),
-            Kind::Other => {
-                let reason = "is neither a folder nor a .tgz, .tar.gz or .tar archive";
+            Kind::Zip if !is_array_file(path) => {
+                let unpacked = Arc::new(archive::zip::unpack(path, read)?);
+                let found = find(&Folder::on_disk(unpacked.path()), path, &format::ALL)?;
+                Ok(Source { _unpacked: Some(unpacked), ..found })
+            }
+            Kind::Zip | Kind::Other if is_array_file(path) => {
+                find(&Folder::of_file(path, meta.len())?, path, &format::ALL)
+            }
+            Kind::Zip | Kind::Other => {
+                let reason = "is neither a folder nor a .tgz, .tar.gz, .tar or .zip archive";
                 Err(DataError::unusable(path.display(), reason))
             }
         }
@@ -134,36 +142,58 @@ impl Source {
     }
 }
 
-/// Finds the dataset in a folder or a little below; `shown` is what messages call it.
+/// A way to look for a format's files in a folder.
+type Way = fn(&'static dyn Format, &Folder) -> Result<Option<Found>>;
+
+/// Whether a file is a dataset by itself, by its name.
+fn is_array_file(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "npz" || ending == "safetensors")
+}
+
+/// Finds the dataset in a folder or a little below; `shown` is what messages call it. What is only guessed counts where
+/// nothing else is found at any depth.
 fn find(root: &Folder, shown: &Path, formats: &[&'static dyn Format]) -> Result<Source> {
-    let mut level = vec![root.clone()];
-    for _ in 0..=DEPTH {
-        let mut found = Vec::new();
-        for folder in &level {
-            for &format in formats {
-                found.extend(format.detect(folder)?.map(|f| (folder, format, f)));
+    let ways: [Way; 2] = [|format, folder| format.detect(folder), |format, folder| format.guess(folder)];
+    for way in ways {
+        let mut level = vec![root.clone()];
+        for _ in 0..=DEPTH {
+            if let Some(source) = on_level(&level, shown, formats, way)? {
+                return Ok(source);
             }
-        }
-        if found.len() > 1 {
-            let places: Vec<String> = found
-                .iter()
-                .map(|(folder, format, _)| format!("{} in {}", format.title(), folder.inside()))
-                .collect();
-            return Err(DataError::hinted(
-                shown.display(),
-                format!("could be several datasets: {}", places.join("; ")),
-                "name the folder of the one that you mean",
-            ));
-        }
-        if let Some((_, format, found)) = found.pop() {
-            return Ok(Source::new(format, found));
-        }
-        level = below(&level)?;
-        if level.is_empty() || level.len() > WIDTH {
-            break;
+            level = below(&level)?;
+            if level.is_empty() || level.len() > WIDTH {
+                break;
+            }
         }
     }
     Err(DataError::Unknown { path: shown.display().to_string() })
+}
+
+/// The one dataset in these folders.
+fn on_level(
+    level: &[Folder],
+    shown: &Path,
+    formats: &[&'static dyn Format],
+    way: Way,
+) -> Result<Option<Source>> {
+    let mut found = Vec::new();
+    for folder in level {
+        for &format in formats {
+            found.extend(way(format, folder)?.map(|f| (folder, format, f)));
+        }
+    }
+    if found.len() > 1 {
+        let places: Vec<String> = found
+            .iter()
+            .map(|(folder, format, _)| format!("{} in {}", format.title(), folder.inside()))
+            .collect();
+        return Err(DataError::hinted(
+            shown.display(),
+            format!("could be several datasets: {}", places.join("; ")),
+            "name the folder of the one that you mean",
+        ));
+    }
+    Ok(found.pop().map(|(_, format, found)| Source::new(format, found)))
 }
 
 /// The folders inside these folders.

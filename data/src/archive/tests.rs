@@ -55,6 +55,7 @@ fn kinds_are_told_by_the_first_bytes_and_damage_is_told() {
     for (bytes, wanted) in [
         (&b""[..], Kind::Other),
         (b"PK", Kind::Other),
+        (b"PK\x03\x04", Kind::Zip),
         (&[7; 1024], Kind::Other),
         (&[0; 1024], Kind::Tar),
         (&tar_of(&[("x", EntryType::Regular, b"y")]), Kind::Tar),

@@ -231,4 +231,6 @@ fn contents_are_what_would_be_loaded() {
     let train = contents.split(Split::Train).expect("there");
     assert_eq!((train.images, train.shape, train.highest_label), (2, None, Some(1)));
     assert!(!contents.uniform);
+    assert_eq!(contents.broken.count, 3);
+    assert!(contents.broken.first[0].contains("x.png: is no PNG"), "{:?}", contents.broken);
 }

@@ -1,4 +1,4 @@
-//! Image folders: split/class/image.
+//! Image folders: split/class/image, one level of class/image, or images without classes.
 
 use std::collections::BTreeSet;
 
@@ -17,9 +17,11 @@ const SPLITS: [(&str, Split); 5] = [
     ("val", Split::Validation),
     ("test", Split::Test),
 ];
+/// Endings of image files.
+const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
 
 /// What is said wherever a job would need one.
-pub(crate) const UNUSABLE: &str = "jobs cannot train on or evaluate with image folders yet; it can be kept here, and \
+const UNUSABLE: &str = "jobs cannot train on or evaluate with image folders yet; it can be kept here, and \
     `dyadic infer --dataset` reads it from disk";
 
 /// The format.
@@ -36,49 +38,49 @@ impl Format for ImageFolder {
     }
 
     fn known_by(&self) -> &'static str {
-        "an image folder (train/CLASS/*.png, test/CLASS/*.png)"
+        "an image folder (train/CLASS/*.jpg, test/CLASS/*.jpg; CLASS/*.jpg; or *.jpg without classes)"
     }
 
+    /// Folders named as splits, each with classes or with images.
     fn detect(&self, folder: &Folder) -> Result<Option<Found>> {
         let there = folder.folders()?;
         let splits = SPLITS.into_iter().filter(|(name, _)| there.iter().any(|t| t == name));
-        let mut found = Found::default();
-        let mut classes = BTreeSet::new();
-        let mut others = 0usize;
+        let mut gathered = Gathered::default();
         for (name, split) in splits {
-            if found.parts.iter().any(|part| part.split == split) {
+            let before = gathered.found.entries.len();
+            let split_folder = folder.folder(name);
+            gathered.images(&split_folder, &format!("{name}/"), None)?;
+            for class in split_folder.folders()? {
+                gathered.images(&split_folder.folder(&class), &format!("{name}/{class}/"), Some(&class))?;
+            }
+            if gathered.found.entries.len() == before {
+                continue;
+            }
+            if gathered.found.parts.iter().any(|part| part.split == split) {
                 let reason = format!("has several folders for the {split} split");
                 return Err(DataError::unusable(folder.shown(), reason));
             }
-            let before = found.entries.len();
-            let split_folder = folder.folder(name);
-            for class in split_folder.folders()? {
-                let class_folder = split_folder.folder(&class);
-                for image in class_folder.files()? {
-                    if !is_image(&image) {
-                        others += 1;
-                        continue;
-                    }
-                    if let Some(entry) = class_folder.file(&image)? {
-                        found.entries.push(entry.renamed(&format!("{name}/{class}/{image}")));
-                        classes.insert(class.clone());
-                    }
-                }
-            }
-            if found.entries.len() > before {
-                found.parts.push(Part { split, folders: vec![name.to_owned()] });
-            }
+            gathered.found.parts.push(Part { split, folders: vec![name.to_owned()] });
         }
-        if found.entries.is_empty() {
+        gathered.finish(folder)
+    }
+
+    /// One level of at least two classes, or images and no classes.
+    fn guess(&self, folder: &Folder) -> Result<Option<Found>> {
+        let mut gathered = Gathered::default();
+        for class in folder.folders()? {
+            gathered.images(&folder.folder(&class), &format!("{class}/"), Some(&class))?;
+        }
+        if gathered.classes.is_empty() {
+            gathered.images(folder, "", None)?;
+        } else if gathered.classes.len() < 2 {
             return Ok(None);
+        } else {
+            gathered.others += folder.files()?.len();
+            gathered.hidden += folder.hidden()?;
         }
-        found.classes = classes.into_iter().collect();
-        found.classes_from = "the class folders, in alphabetical order";
-        if others > 0 {
-            found.notes.push(format!("{others} files that are no .png or .jpg are left out"));
-        }
-        found.notes.push(UNUSABLE.to_owned());
-        Ok(Some(found))
+        gathered.found.parts.push(Part { split: Split::Train, folders: Vec::new() });
+        gathered.finish(folder)
     }
 
     fn unusable(&self) -> Option<&'static str> {
@@ -88,25 +90,93 @@ impl Format for ImageFolder {
     fn scan(&self, source: &Source, split: Split, sink: &mut dyn Sink) -> Result<()> {
         let part = source.part(split)?;
         for entry in source.entries() {
-            let Some((folder, class)) = parts(entry) else { continue };
-            if !part.folders.iter().any(|name| name == folder) {
-                continue;
-            }
-            if let Ok(label) = source.classes().binary_search_by(|name| name.as_str().cmp(class)) {
-                sink.file(entry, label as u32)?;
-            }
+            let inner = if part.folders.is_empty() {
+                entry.name.as_str()
+            } else {
+                let Some((folder, inner)) = entry.name.split_once('/') else { continue };
+                if !part.folders.iter().any(|name| name == folder) {
+                    continue;
+                }
+                inner
+            };
+            let class = inner.split_once('/').map(|(class, _)| class);
+            let label = class
+                .and_then(|class| source.classes().binary_search_by(|name| name.as_str().cmp(class)).ok());
+            sink.file(entry, label.map(|label| label as u32))?;
         }
         Ok(())
     }
 }
 
-fn is_image(name: &str) -> bool {
-    let extension = name.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase());
-    matches!(extension.as_deref(), Some("png" | "jpg" | "jpeg"))
+/// What is found while folders are looked through.
+#[derive(Default)]
+struct Gathered {
+    found: Found,
+    classes: BTreeSet<String>,
+    unlabelled: usize,
+    /// Files that are no images.
+    others: usize,
+    hidden: usize,
+    /// Folders below those of the classes.
+    deeper: usize,
 }
 
-/// Split folder and class of an image.
-fn parts(entry: &Entry) -> Option<(&str, &str)> {
-    let mut parts = entry.name.split('/');
-    Some((parts.next()?, parts.next()?))
+impl Gathered {
+    /// Takes the images that lie directly in a folder.
+    fn images(&mut self, folder: &Folder, prefix: &str, class: Option<&str>) -> Result<()> {
+        self.hidden += folder.hidden()?;
+        for image in folder.files()? {
+            if !is_image(&image) {
+                self.others += 1;
+                continue;
+            }
+            let Some(entry) = folder.file(&image)? else { continue };
+            let entry: Entry = entry.renamed(&format!("{prefix}{image}"));
+            self.found.entries.push(entry);
+            match class {
+                Some(class) => drop(self.classes.insert(class.to_owned())),
+                None => self.unlabelled += 1,
+            }
+        }
+        if class.is_some() {
+            self.deeper += folder.folders()?.len();
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, folder: &Folder) -> Result<Option<Found>> {
+        if self.found.entries.is_empty() {
+            return Ok(None);
+        }
+        if self.unlabelled > 0 && !self.classes.is_empty() {
+            let reason = format!(
+                "has {} images outside of class folders beside {} classes",
+                self.unlabelled,
+                self.classes.len()
+            );
+            let hint = "put each image into the folder of its class, or take the class folders away";
+            return Err(DataError::hinted(folder.shown(), reason, hint));
+        }
+        self.found.classes = self.classes.into_iter().collect();
+        if !self.found.classes.is_empty() {
+            self.found.classes_from = "the class folders, in alphabetical order";
+        }
+        for (count, what) in [
+            (self.others, "files that are no .png, .jpg, .webp or .bmp are left out"),
+            (self.hidden, "hidden files are left out"),
+            (self.deeper, "folders inside class folders are left out"),
+            (self.unlabelled, "images have no class"),
+        ] {
+            if count > 0 {
+                self.found.notes.push(format!("{count} {what}"));
+            }
+        }
+        self.found.notes.push(UNUSABLE.to_owned());
+        Ok(Some(self.found))
+    }
+}
+
+fn is_image(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }

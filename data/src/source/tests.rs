@@ -94,6 +94,38 @@ fn splits_and_classes_of_image_folders_come_from_the_folders() {
 }
 
 #[test]
+fn one_level_of_classes_or_of_images_is_a_dataset_where_nothing_else_is() {
+    let of = |files: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), files);
+        Source::open(dir.path())
+    };
+    let names = |source: &Source| source.entries().iter().map(|e| e.name.clone()).collect::<Vec<_>>();
+    let classes =
+        of(&["pets/dog/a.webp", "pets/cat/b.BMP", "pets/cat/.DS_Store", "pets/cat/old/c.png", "pets/x.txt"])
+            .unwrap();
+    assert_eq!(
+        (names(&classes), classes.classes().join(",")),
+        (vec!["cat/b.BMP".into(), "dog/a.webp".into()], "cat,dog".into())
+    );
+    assert_eq!(classes.parts(), [Part { split: Split::Train, folders: vec![] }]);
+    let notes = classes.notes().join("; ");
+    for part in ["1 files that are no", "1 hidden", "1 folders inside class folders"] {
+        assert!(notes.contains(part), "{notes}");
+    }
+    let plain = of(&["a/photos/1.jpg", "a/photos/2.jpg"]).unwrap();
+    assert_eq!((names(&plain), plain.classes().len()), (vec!["1.jpg".into(), "2.jpg".into()], 0));
+    assert!(plain.notes().join("").contains("2 images have no class"));
+    // A picture beside a real dataset is none.
+    let real = of(&["logo.png", "deep/train/cat/1.png", "deep/test/cat/2.png"]).unwrap();
+    assert_eq!((real.parts().len(), real.entries().len()), (2, 2));
+    let split = of(&["train/1.png", "test/2.png"]).unwrap();
+    assert_eq!((split.parts().len(), split.classes().len()), (2, 0));
+    let mixed = of(&["train/cat/1.png", "train/2.png"]).unwrap_err().to_string();
+    assert!(mixed.contains("1 images outside of class folders beside 1 classes"), "{mixed}");
+}
+
+#[test]
 fn idx_files_keep_their_proper_names_dotted_or_compressed() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), &IDX.map(|name| name.replace("-idx", ".idx")).each_ref().map(String::as_str));

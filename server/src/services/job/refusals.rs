@@ -131,13 +131,17 @@ fn against_batch(facts: &Facts<'_>) -> Option<Reason> {
 
 #[cfg(test)]
 mod tests {
-    use dyadic_data::Split;
+    use dyadic_data::{Broken, Split};
 
     use super::*;
 
     fn contents(shape: [usize; 3], images: u64, highest: u32) -> Contents {
         let split = |split| SplitContents { split, images, shape: Some(shape), highest_label: Some(highest) };
-        Contents { splits: vec![split(Split::Train), split(Split::Test)], uniform: true }
+        Contents {
+            splits: vec![split(Split::Train), split(Split::Test)],
+            uniform: true,
+            broken: dyadic_data::Broken::default(),
+        }
     }
 
     fn fields(settings: &JobSpec, contents: Option<&Contents>, eval: &str) -> Vec<String> {

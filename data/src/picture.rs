@@ -58,10 +58,13 @@ struct Head {
 /// What a decoder says against a file.
 type Decode<T> = std::result::Result<T, String>;
 
+/// Looks into the bytes of a file.
+type Look<T> = fn(&[u8]) -> Decode<T>;
+
 /// A kind of image file.
 struct Kind {
-    head: fn(&[u8]) -> Decode<Head>,
-    decode: fn(&[u8]) -> Decode<Decoded>,
+    head: Look<Head>,
+    decode: Look<Decoded>,
 }
 
 /// The kind that these first bytes are of.
@@ -118,7 +121,7 @@ impl Picture {
 }
 
 /// Calls a decoder; whatever goes wrong in it is the file's.
-fn guarded<T>(entry: &Entry, bytes: &[u8], of: fn(&Kind) -> fn(&[u8]) -> Decode<T>) -> Result<T> {
+fn guarded<T>(entry: &Entry, bytes: &[u8], of: fn(&Kind) -> Look<T>) -> Result<T> {
     let Some(kind) = kind(bytes) else {
         return Err(DataError::malformed(entry.shown(), "is no PNG, JPEG, WebP or BMP image"));
     };

@@ -97,21 +97,19 @@ impl Preprocess {
     ) -> Result<Picture> {
         let [height, width, _] = self.shape()?;
         let picture = self.color.of(picture);
-        let mut picture = match (draws, self.training) {
-            (Some(draws), Training::RandomResizedCrop { scale, ratio }) => {
+        let mut picture =
+            if let (Some(draws), Training::RandomResizedCrop { scale, ratio }) = (draws, self.training) {
                 let cut = training::cut(&picture, scale, ratio, draws);
                 let part = geometry::part(&picture, cut);
                 geometry::resized(part, [height, width], self.interpolation, resizer)?
-            }
-            _ => {
+            } else {
                 let size = self.resize.map(|resize| resize.of(picture.height, picture.width));
                 let picture = match size {
                     Some(size) => geometry::resized(picture, size, self.interpolation, resizer)?,
                     None => picture,
                 };
                 geometry::center(picture, [height, width])
-            }
-        };
+            };
         self.color.order(&mut picture.pixels);
         Ok(picture)
     }

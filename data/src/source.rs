@@ -142,6 +142,9 @@ impl Source {
     }
 }
 
+/// A way to look for a format's files in a folder.
+type Way = fn(&'static dyn Format, &Folder) -> Result<Option<Found>>;
+
 /// Whether a file is a dataset by itself, by its name.
 fn is_array_file(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "npz" || ending == "safetensors")
@@ -150,8 +153,7 @@ fn is_array_file(path: &Path) -> bool {
 /// Finds the dataset in a folder or a little below; `shown` is what messages call it. What is only guessed counts where
 /// nothing else is found at any depth.
 fn find(root: &Folder, shown: &Path, formats: &[&'static dyn Format]) -> Result<Source> {
-    let ways: [fn(&'static dyn Format, &Folder) -> Result<Option<Found>>; 2] =
-        [|format, folder| format.detect(folder), |format, folder| format.guess(folder)];
+    let ways: [Way; 2] = [|format, folder| format.detect(folder), |format, folder| format.guess(folder)];
     for way in ways {
         let mut level = vec![root.clone()];
         for _ in 0..=DEPTH {
@@ -172,7 +174,7 @@ fn on_level(
     level: &[Folder],
     shown: &Path,
     formats: &[&'static dyn Format],
-    way: fn(&'static dyn Format, &Folder) -> Result<Option<Found>>,
+    way: Way,
 ) -> Result<Option<Source>> {
     let mut found = Vec::new();
     for folder in level {

@@ -65,14 +65,12 @@ fn images_without_labels_give_an_artifact_and_its_closeness_but_no_accuracy() {
 fn layers(artifact: &Path) -> Vec<(String, u8, u8)> {
     let artifact = Artifact::from_vec(fs::read(artifact).expect("it was written")).expect("an artifact");
     let model = &artifact.model;
+    let reads = |node: &Node| match model.tensor(node.inputs[0]).format {
+        Format::Unsigned { bits } | Format::Signed { bits } => bits,
+        Format::Accumulator => 32,
+    };
     let layer = |node: &Node| match &node.op {
-        Op::Conv(conv) => {
-            let reads = match model.tensor(node.inputs[0]).format {
-                Format::Unsigned { bits } | Format::Signed { bits } => bits,
-                Format::Accumulator => 32,
-            };
-            Some((node.name.clone(), conv.weights.bits, reads))
-        }
+        Op::Conv(conv) => Some((node.name.clone(), conv.weights.bits, reads(node))),
         _ => None,
     };
     model.nodes.iter().filter_map(layer).collect()

@@ -89,10 +89,10 @@ mod tests {
 
     #[test]
     fn files_are_unpacked_where_they_belong_and_nowhere_else() {
-        let good = zip_of(&[("./set/train/cat/a.png", b"hello"), ("set/b", &[7; 100_000])]);
+        let good = zip_of(&[("./set/train/cat/a.png", b"hello"), ("set/b", &[7; 10_000])]);
         let folder = unpacked(&good).unwrap();
         assert_eq!(std::fs::read(folder.path().join("set/train/cat/a.png")).unwrap(), b"hello");
-        assert_eq!(std::fs::read(folder.path().join("set/b")).unwrap(), [7; 100_000]);
+        assert_eq!(std::fs::read(folder.path().join("set/b")).unwrap(), [7; 10_000]);
         for name in ["../outside", "a/../../outside", "/etc/outside"] {
             let refusal = unpacked(&zip_of(&[(name, b"x")])).unwrap_err().to_string();
             assert!(refusal.contains("unsafe"), "{refusal}");

@@ -73,7 +73,7 @@ impl Draws {
 
     /// Below `count`.
     fn below(&mut self, count: usize) -> usize {
-        (u128::from(self.bits()) * count as u128 >> 64) as usize
+        ((u128::from(self.bits()) * count as u128) >> 64) as usize
     }
 
     /// Half of the time.

@@ -39,7 +39,9 @@ fn safetensors(path: &Path, arrays: &[(&str, &str, &[usize], Vec<u8>)]) {
     let text = serde_json::to_vec(&header).unwrap();
     let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
     bytes.extend(text);
-    arrays.iter().for_each(|array| bytes.extend(&array.3));
+    for (_, _, _, data) in arrays {
+        bytes.extend(data);
+    }
     std::fs::write(path, bytes).unwrap();
 }
 

@@ -32,12 +32,81 @@ struct Header {
     /// The same, bit for bit: a decimal number may come back from JSON as its neighbour.
     #[serde(default)]
     float_accuracy_bits: Option<u64>,
+    /// There is no state yet: the float network is measured and nothing else done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    measured_only: bool,
 }
 
 impl Header {
     fn float_accuracy(&self) -> Option<f64> {
         self.float_accuracy_bits.map(f64::from_bits).or(self.float_accuracy)
     }
+}
+
+/// What a run goes on from.
+#[derive(Debug, Clone)]
+pub enum Resumed {
+    /// The float network's accuracy, measured; nothing else was done.
+    Measured(f64),
+    /// A state.
+    State(Box<Checkpoint>),
+}
+
+impl Resumed {
+    /// Reads either form and checks that it fits `plan` and `origin`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::from_bytes`].
+    pub fn from_bytes(bytes: &[u8], plan: &Plan, origin: &Origin) -> Result<Self, WorkerError> {
+        let header = header(bytes, origin)?;
+        match header.float_accuracy().filter(|_| header.measured_only) {
+            Some(accuracy) => Ok(Resumed::Measured(accuracy)),
+            None => Checkpoint::from_bytes(bytes, plan, origin).map(|c| Resumed::State(Box::new(c))),
+        }
+    }
+}
+
+/// The checkpoint of a run that has measured the float network and done nothing else.
+///
+/// # Errors
+/// [`WorkerError::Checkpoint`] if it cannot be serialized.
+pub fn measured(origin: &Origin, float_accuracy: f64) -> Result<Vec<u8>, WorkerError> {
+    let header = Header {
+        version: VERSION,
+        origin: origin.clone(),
+        step: 0,
+        input_step: 1.0,
+        float_accuracy: Some(float_accuracy),
+        float_accuracy_bits: Some(float_accuracy.to_bits()),
+        measured_only: true,
+    };
+    let header = serde_json::to_string(&header).map_err(|e| WorkerError::Checkpoint(e.to_string()))?;
+    let metadata = HashMap::from([(KEY.to_string(), header)]);
+    let nothing: Vec<(String, TensorView)> = Vec::new();
+    safetensors::serialize(nothing, Some(metadata)).map_err(|e| WorkerError::Checkpoint(e.to_string()))
+}
+
+/// A checkpoint's head, if it fits `origin`.
+fn header(bytes: &[u8], origin: &Origin) -> Result<Header, WorkerError> {
+    let bad = |e: &dyn std::fmt::Display| WorkerError::Checkpoint(e.to_string());
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| bad(&e))?;
+    let header = metadata.metadata().as_ref().and_then(|m| m.get(KEY));
+    let header = header.ok_or_else(|| bad(&"it is not a checkpoint of this program"))?;
+    let header: Header = serde_json::from_str(header).map_err(|e| bad(&e))?;
+    if header.version != VERSION {
+        let found = header.version;
+        return Err(bad(&format!("its format version is {found}, this program reads {VERSION}")));
+    }
+    if header.origin.fingerprint != origin.fingerprint {
+        return Err(bad(&"it belongs to another model, dataset or job specification"));
+    }
+    if header.origin.arithmetic != origin.arithmetic {
+        return Err(bad(&format!(
+            "it was made with '{}' and this worker has '{}': the result would not be bit-identical",
+            header.origin.arithmetic, origin.arithmetic
+        )));
+    }
+    Ok(header)
 }
 
 /// A checkpoint's content.
@@ -52,6 +121,8 @@ pub struct Checkpoint {
 }
 
 const VERSION: u32 = 2;
+/// The metadata that holds the header.
+const KEY: &str = "dyadic-checkpoint";
 
 impl Checkpoint {
     /// The file's bytes; equal checkpoints give equal bytes.
@@ -90,9 +161,10 @@ impl Checkpoint {
             input_step: self.state.input_step,
             float_accuracy: self.float_accuracy,
             float_accuracy_bits: self.float_accuracy.map(f64::to_bits),
+            measured_only: false,
         };
         let header = serde_json::to_string(&header).map_err(|e| WorkerError::Checkpoint(e.to_string()))?;
-        let metadata = HashMap::from([("dyadic-checkpoint".to_string(), header)]);
+        let metadata = HashMap::from([(KEY.to_string(), header)]);
         let bytes: BTreeMap<&String, Vec<u8>> =
             tensors.iter().map(|(n, v)| (n, v.iter().flat_map(|x| x.to_le_bytes()).collect())).collect();
         let views = bytes
@@ -108,27 +180,8 @@ impl Checkpoint {
     /// # Errors
     /// [`WorkerError::Checkpoint`], saying what does not fit.
     pub fn from_bytes(bytes: &[u8], plan: &Plan, origin: &Origin) -> Result<Self, WorkerError> {
-        let bad = |e: &dyn std::fmt::Display| WorkerError::Checkpoint(e.to_string());
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| bad(&e))?;
-        let header = metadata.metadata().as_ref().and_then(|m| m.get("dyadic-checkpoint"));
-        let header = header.ok_or_else(|| bad(&"it is not a checkpoint of this program"))?;
-        let header: Header = serde_json::from_str(header).map_err(|e| bad(&e))?;
-        if header.version != VERSION {
-            return Err(bad(&format!(
-                "its format version is {}, this program reads {VERSION}",
-                header.version
-            )));
-        }
-        if header.origin.fingerprint != origin.fingerprint {
-            return Err(bad(&"it belongs to another model, dataset or job specification"));
-        }
-        if header.origin.arithmetic != origin.arithmetic {
-            return Err(bad(&format!(
-                "it was made with '{}' and this worker has '{}': the result would not be bit-identical",
-                header.origin.arithmetic, origin.arithmetic
-            )));
-        }
-        let file = SafeTensors::deserialize(bytes).map_err(|e| bad(&e))?;
+        let header = header(bytes, origin)?;
+        let file = SafeTensors::deserialize(bytes).map_err(|e| WorkerError::Checkpoint(e.to_string()))?;
         let read = Reader { file };
         let mut state =
             State { layers: Vec::new(), steps: Vec::new(), input_step: header.input_step, step: header.step };
@@ -229,6 +282,7 @@ mod tests {
                     input_step: 1.0,
                     float_accuracy: Some(accuracy),
                     float_accuracy_bits: Some(accuracy.to_bits()),
+                    measured_only: false,
                 };
                 let text = serde_json::to_string(&header).expect("plain data");
                 let read: Header = serde_json::from_str(&text).expect("its own form");

@@ -4,7 +4,8 @@
 //! The way through the modules: `dyadic_plan` has lowered the float network to quantized units and fits each filter's
 //! levels; `unit` holds all that each operation is; [`net`] runs the units in libtorch with fake quantization; [`train`] fine-tunes; [`requantize`],
 //! [`export`] and [`recalibrate`] turn the result into integers; [`simulate`] runs those integers in libtorch, exactly; [`evaluate`]
-//! compares that with the engine, image by image. [`stage`] strings these together and [`quantize`] walks the stages. [`job`] does all this for the queue.
+//! compares that with the engine, image by image, and with what the [`float`] network answered. [`batch`] and [`memory`] say how many images run
+//! at once. [`stage`] strings these together and [`quantize`] walks the stages. [`job`] does all this for the queue.
 
 pub mod arithmetic;
 pub mod batch;

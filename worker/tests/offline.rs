@@ -65,14 +65,12 @@ fn images_without_labels_give_an_artifact_and_its_closeness_but_no_accuracy() {
 fn layers(artifact: &Path) -> Vec<(String, u8, u8)> {
     let artifact = Artifact::from_vec(fs::read(artifact).expect("it was written")).expect("an artifact");
     let model = &artifact.model;
+    let reads = |node: &Node| match model.tensor(node.inputs[0]).format {
+        Format::Unsigned { bits } | Format::Signed { bits } => bits,
+        Format::Accumulator => 32,
+    };
     let layer = |node: &Node| match &node.op {
-        Op::Conv(conv) => {
-            let reads = match model.tensor(node.inputs[0]).format {
-                Format::Unsigned { bits } | Format::Signed { bits } => bits,
-                Format::Accumulator => 32,
-            };
-            Some((node.name.clone(), conv.weights.bits, reads))
-        }
+        Op::Conv(conv) => Some((node.name.clone(), conv.weights.bits, reads(node))),
         _ => None,
     };
     model.nodes.iter().filter_map(layer).collect()
@@ -117,4 +115,67 @@ fn a_plan_file_changes_the_layers_that_it_names_and_no_others() {
     let (done, said) = run(&folder.path().join("x"), &with);
     assert!(!done && said.contains("line 5, column 1: it matches no layer"), "{said}");
     assert!(said.contains("'/stages/stages.5/conv1/Conv'"), "{said}");
+}
+
+/// A bitmap of 24 bits a pixel, rows from below, each a slope of one colour.
+fn bitmap(width: usize, height: usize, tint: usize) -> Vec<u8> {
+    let row = (3 * width).div_ceil(4) * 4;
+    let mut bytes = b"BM".to_vec();
+    bytes.extend(((54 + row * height) as u32).to_le_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(54u32.to_le_bytes());
+    bytes.extend(40u32.to_le_bytes());
+    bytes.extend((width as i32).to_le_bytes());
+    bytes.extend((height as i32).to_le_bytes());
+    bytes.extend([1, 0, 24, 0]);
+    bytes.extend([0; 24]);
+    for y in 0..height {
+        let line =
+            (0..width).flat_map(|x| [0, 1, 2].map(|c| ((x * 7 + y * 5 + tint * (31 + 40 * c)) % 256) as u8));
+        let mut line: Vec<u8> = line.collect();
+        line.resize(row, 0);
+        bytes.extend(line);
+    }
+    bytes
+}
+
+#[test]
+fn a_folder_of_pictures_of_any_size_calibrates_and_is_judged_by_agreement() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (pictures, out) = (folder.path().join("pictures"), folder.path().join("m.dyadic"));
+    for class in ["a", "b"] {
+        fs::create_dir_all(pictures.join(class)).expect("made");
+        for n in 0..12 {
+            let image = bitmap(20 + n, 33 - n, n + if class == "a" { 0 } else { 20 });
+            fs::write(pictures.join(class).join(format!("{n}.bmp")), image).expect("written");
+        }
+    }
+    let path = pictures.to_str().expect("UTF-8");
+    let common = ["--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25", "--out", out.to_str().expect("UTF-8")];
+    let run = |more: &[&str]| {
+        let done = quantize(&[&common, more].concat());
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        (done.status.success(), String::from_utf8_lossy(&done.stdout).into_owned(), said)
+    };
+    let resized = ["--resize", "18", "--interpolation", "bicubic"];
+
+    let (done, told, said) = run(&[&["--calibration", path], resized.as_slice()].concat());
+    assert!(done, "{said}");
+    assert!(told.contains("agreement") && told.contains("closeness") && !told.contains("accuracy"), "{told}");
+    let artifact = Artifact::from_vec(fs::read(&out).expect("it was written")).expect("an artifact");
+    let preprocess = artifact.provenance.preprocess.clone().expect("it says what was done");
+    assert_eq!(preprocess["resize"]["shorter"], 18);
+    assert_eq!((&preprocess["interpolation"], &preprocess["crop"][0]), (&"bicubic".into(), &16.into()));
+
+    let (done, _, said) = run(&["--calibration", path]);
+    assert!(!done && said.contains("a/") && said.contains("33"), "{said}");
+    let dataset =
+        [&["--dataset", path, "--epochs", "0", "--validation", "0.25"], resized.as_slice()].concat();
+    let (done, _, said) = run(&dataset);
+    assert!(!done && said.contains("--classes"), "folder order says nothing: {said}");
+    let names = folder.path().join("names");
+    fs::write(&names, "b\na\n").expect("written");
+    let with = ["--classes", names.to_str().expect("UTF-8")];
+    let (done, told, said) = run(&[dataset.as_slice(), &with].concat());
+    assert!(done && told.contains("float accuracy") && told.contains("images            6 "), "{told}{said}");
 }

@@ -515,3 +515,44 @@ fn what_labels_would_be_needed_for_is_not_told_without_them() {
         assert!(recorder.phases.iter().all(|p| p.phase != dyadic_worker::observer::Phase::Float));
     }
 }
+
+#[test]
+fn a_run_that_ends_while_it_calibrates_does_not_measure_the_float_network_again() {
+    use dyadic_worker::observer::Phase;
+    /// Stops at the first sign of calibration.
+    #[derive(Default)]
+    struct Killed(Recorder);
+    impl Observer for Killed {
+        fn progress(&mut self, p: Progress) -> Control {
+            if p.phase == Phase::Calibrate { Control::Stop } else { Control::Continue }
+        }
+        fn metric(&mut self, name: &str, step: i64, value: f64) {
+            self.0.metric(name, step, value);
+        }
+        fn log(&mut self, line: &str) {
+            self.0.log(line);
+        }
+        fn wants_checkpoint(&mut self, step: u64) -> bool {
+            step == 0
+        }
+        fn checkpoint(&mut self, bytes: Vec<u8>, step: u64) -> Control {
+            self.0.checkpoint(bytes, step)
+        }
+    }
+    let network = import("lenet_relu_dynamo20");
+    let shape = shape_of(&network);
+    let images = halves(48, shape, 5);
+    let loader = Loader::in_memory(images.clone());
+    let spec = spec(Method::Apq, 5, shape[2]);
+    let whole =
+        run(&network, &images, &images, &spec, None, &mut Recorder::default()).expect("a quantization");
+    let mut killed = Killed::default();
+    let stopped = quantize(&request(&network, [&loader, &loader], &spec, None), &mut killed);
+    assert!(matches!(stopped, Err(WorkerError::Stopped)));
+    let checkpoint = killed.0.checkpoint.expect("the measurement was kept");
+    let mut second = Recorder::default();
+    let resumed = run(&network, &images, &images, &spec, Some(&checkpoint), &mut second).expect("resumed");
+    assert!(second.phases.iter().all(|p| p.phase != Phase::Float), "{:?}", second.phases);
+    assert_eq!(resumed.artifact, whole.artifact);
+    assert_eq!(resumed.report.closeness_db, whole.report.closeness_db);
+}

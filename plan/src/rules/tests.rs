@@ -281,3 +281,35 @@ fn too_many_rules_are_refused() {
     assert_eq!(Rules::new(rules(vec![]).defaults, many), Err(RuleError::Count(MAX_RULES + 1)));
     assert!(Pattern::new(&"a".repeat(MAX_PATTERN + 1)).is_err());
 }
+
+#[test]
+fn no_text_makes_the_reader_panic_and_every_mistake_lies_in_the_text() {
+    let good = rules(vec![rule("a*", Some(four()), Some(7)), rule("b", Some(Choice::linear8()), Some(8))]);
+    let good: Vec<char> = good.to_toml().chars().collect();
+    let alphabet: Vec<char> = "[]{}\"'=,.*\\\n #é0189abits".chars().collect();
+    let mut state = 7u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..3000 {
+        let mut text = good.clone();
+        for _ in 0..1 + random(4) {
+            let at = random(text.len());
+            match random(3) {
+                0 => text[at] = alphabet[random(alphabet.len())],
+                1 => text.insert(at, alphabet[random(alphabet.len())]),
+                _ => drop(text.remove(at)),
+            }
+        }
+        let text: String = text.into_iter().collect();
+        let Read { rules, mistakes } = asked(&text).read();
+        let lines = text.split('\n').count();
+        let lies =
+            |m: &Mistake| m.place.is_some_and(|place| (1..=lines).contains(&place.line) && place.column >= 1);
+        assert!(mistakes.iter().all(lies), "{mistakes:?}\n{text}");
+        if mistakes.is_empty() {
+            assert_eq!(asked(&rules.to_toml()).rules().as_ref(), Ok(&rules), "{text}");
+        }
+    }
+}

@@ -6,7 +6,7 @@ use tch::Kind;
 use super::{Setup, key, report};
 use crate::batch;
 use crate::calibrate::Calibration;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{self, Checkpoint, Resumed};
 use crate::error::WorkerError;
 use crate::float::{self, FloatOutputs};
 use crate::images::{ahead, labels};
@@ -51,19 +51,29 @@ impl Calibrated {
             ),
         )?;
         let resumed = match request.resume {
-            Some(bytes) => Some(Checkpoint::from_bytes(bytes, &setup.plan, &setup.origin)?),
+            Some(bytes) => Some(Resumed::from_bytes(bytes, &setup.plan, &setup.origin)?),
             None => None,
         };
-        if let Some(Checkpoint { state, float_accuracy: Some(float_accuracy), .. }) = resumed {
-            observer.log(&format!("resuming at step {}", state.step));
-            return Ok(Calibrated { key, state, float_accuracy, float: FloatOutputs::default() });
+        let mut known = None;
+        match resumed {
+            Some(Resumed::Measured(accuracy)) => known = Some(accuracy),
+            Some(Resumed::State(checkpoint)) => {
+                if let Checkpoint { state, float_accuracy: Some(float_accuracy), .. } = *checkpoint {
+                    observer.log(&format!("resuming at step {}", state.step));
+                    return Ok(Calibrated { key, state, float_accuracy, float: FloatOutputs::default() });
+                }
+            }
+            None => {}
         }
         let mut float = FloatOutputs::new(&setup.plan, request.test.len());
-        let float_accuracy = if request.labelled { measure_float(setup, &mut float, observer)? } else { 0.0 };
-        if request.labelled {
-            observer.metric("float/accuracy", 0, float_accuracy);
-            observer.log(&format!("float network: {:.2} %", 100.0 * float_accuracy));
-        }
+        let float_accuracy = match known {
+            Some(accuracy) => {
+                observer.log("resuming at step 0: the float network is measured already");
+                accuracy
+            }
+            None if request.labelled => measure_and_keep(setup, &mut float, observer)?,
+            None => 0.0,
+        };
         let state = calibrate(setup, &mut float, observer)?;
         let calibrated = Calibrated { key, state, float_accuracy, float };
         // Calibration may have taken as long as many steps.
@@ -86,6 +96,23 @@ impl Calibrated {
         let float_accuracy = Some(self.float_accuracy);
         Checkpoint { origin: setup.origin.clone(), state: state.clone(), float_accuracy }.to_bytes()
     }
+}
+
+/// Measures the float network, tells its accuracy, and keeps it: that may have taken long.
+fn measure_and_keep(
+    setup: &Setup,
+    float: &mut FloatOutputs,
+    observer: &mut dyn Observer,
+) -> Result<f64, WorkerError> {
+    let accuracy = measure_float(setup, float, observer)?;
+    observer.metric("float/accuracy", 0, accuracy);
+    observer.log(&format!("float network: {:.2} %", 100.0 * accuracy));
+    if observer.wants_checkpoint(0)
+        && observer.checkpoint(checkpoint::measured(&setup.origin, accuracy)?, 0) == Control::Stop
+    {
+        return Err(WorkerError::Stopped);
+    }
+    Ok(accuracy)
 }
 
 fn measure_float(

@@ -143,6 +143,7 @@ impl Quantize {
         .with_context(|| format!("{} cannot be imported", self.model.display()))?;
         let (train, test) = self.datasets(&network)?;
         let spec = self.job_spec(train.channels)?;
+        self.check_plan(&network)?;
         if self.calibration.is_some() && spec.epochs > 0 && spec.loss != spec::Loss::Distill {
             bail!(
                 "images without labels train with the loss 'distill' alone (--spec), or not at all (--epochs 0)"

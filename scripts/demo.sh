@@ -59,7 +59,7 @@ step "pushing the model and the data set"
 
 step "quantizing: APTQ, ternary, $epochs epochs"
 "$bin/dyadic" job submit --model resnet20-float --dataset cifar10 --preprocess cifar10 --method aptq --name resnet20 \
-    --epochs "$epochs" --learning-rate "${LEARNING_RATE:-0.02}" ${TRAIN_LIMIT:+--train-limit "$TRAIN_LIMIT"} \
+    --epochs "$epochs" --learning-rate "${LEARNING_RATE:-0.02}" --promote always ${TRAIN_LIMIT:+--train-limit "$TRAIN_LIMIT"} \
     --json >"$work/job.json"
 job=$("$DYADIC_PYTHON" -c 'import json, sys; reply = json.load(sys.stdin); print(reply.get("job", reply)["id"])' <"$work/job.json")
 "$bin/dyadic" job watch "$job"

@@ -4,6 +4,7 @@
 //! `--token` or `DYADIC_TOKEN` gives, and nothing else.
 
 use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ use crate::error::{CliError, Kind, Result};
 /// Where `dyadic up` and `dyadic-server` listen unless told otherwise.
 pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:8470";
 
+/// File of a data folder that holds its server's address and port.
+pub(crate) const ADDRESS_FILE: &str = "address";
+
 /// Replies may be large: logits of a big batch, a comparison of fifty runs.
 const MAX_REPLY_BYTES: usize = 256 << 20;
 
@@ -33,13 +37,13 @@ const MAX_REPLY_BYTES: usize = 256 << 20;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ServerArgs {
-    /// Address of the server [default: http://127.0.0.1:8470]
+    /// Address of the server [default: what `dyadic up` wrote into its data folder, or http://127.0.0.1:8470]
     #[arg(long, global = true, env = "DYADIC_SERVER", value_name = "URL", hide_env_values = true)]
     server: Option<String>,
     /// Token; for a server on this machine it is found by itself
     #[arg(long, global = true, env = "DYADIC_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// Data folder of the server on this machine; its file `token` is used
+    /// Data folder of the server on this machine; its files `token` and `address` are used
     #[arg(long, global = true, env = "DYADIC_DATA_DIR", value_name = "DIR", hide_env_values = true)]
     pub(crate) data: Option<PathBuf>,
     /// PEM file of the authority that signed an https server's certificate
@@ -80,10 +84,26 @@ impl ServerArgs {
     /// The server's address with its scheme.
     pub(crate) fn address(&self) -> String {
         match self.server.as_deref() {
-            None => DEFAULT_SERVER.to_owned(),
+            None => self.written_address().unwrap_or_else(|| DEFAULT_SERVER.to_owned()),
             Some(s) if s.contains("://") => s.to_owned(),
             Some(s) => format!("http://{s}"),
         }
+    }
+
+    /// What the server on this machine wrote into its data folder.
+    fn written_address(&self) -> Option<String> {
+        let text = fs::read_to_string(self.folder().join(ADDRESS_FILE)).ok()?;
+        let mut address: std::net::SocketAddr = text.trim().parse().ok()?;
+        match address.ip() {
+            std::net::IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            std::net::IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        Some(format!("http://{address}"))
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(default_data_dir)
     }
 
     /// Connects, or says why not and what to do.
@@ -92,7 +112,12 @@ impl ServerArgs {
         let bearer = Bearer(self.token_for(&address)?);
         let endpoint = self.endpoint(&address)?;
         let channel = endpoint.connect().await.map_err(|e| {
-            CliError::new(Kind::Unavailable, format!("cannot reach {address}: {}", innermost(&e)))
+            let file = self.folder().join(ADDRESS_FILE);
+            let from = match self.server.is_none() && self.written_address().is_some() {
+                true => format!(" (which {} says)", file.display()),
+                false => String::new(),
+            };
+            CliError::new(Kind::Unavailable, format!("cannot reach {address}{from}: {}", innermost(&e)))
                 .hint("start one with `dyadic up`, or name another with --server or DYADIC_SERVER")
         })?;
         Ok(Connection { channel, bearer })
@@ -123,7 +148,7 @@ impl ServerArgs {
     fn token_for(&self, address: &str) -> Result<Option<MetadataValue<Ascii>>> {
         let token = match &self.token {
             Some(token) => Some(token.clone()),
-            None if is_loopback(address) => read_token(&self.data.clone().unwrap_or_else(default_data_dir)),
+            None if is_loopback(address) => read_token(&self.folder()),
             None => None,
         };
         let Some(token) = token else { return Ok(None) };
@@ -195,9 +220,26 @@ mod tests {
 
     #[test]
     fn addresses_get_a_scheme_and_a_default() {
-        assert_eq!(args(None, None, None).address(), DEFAULT_SERVER);
+        let empty = tempfile::tempdir().unwrap();
+        assert_eq!(args(None, None, Some(empty.path())).address(), DEFAULT_SERVER);
         assert_eq!(args(Some("box:9"), None, None).address(), "http://box:9");
         assert_eq!(args(Some("https://box"), None, None).address(), "https://box");
+    }
+
+    #[test]
+    fn a_data_folder_tells_where_its_server_listens() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |text: &str, server: Option<&str>| {
+            fs::write(dir.path().join("address"), text).unwrap();
+            args(server, None, Some(dir.path())).address()
+        };
+        assert_eq!(of("127.0.0.1:43121\n", None), "http://127.0.0.1:43121");
+        assert_eq!(of("127.0.0.1:43121\n", Some("box:9")), "http://box:9");
+        assert_eq!(of("0.0.0.0:9", None), "http://127.0.0.1:9");
+        assert_eq!(of("[::]:9", None), "http://[::1]:9");
+        for torn in ["", "127.0.0.1", "http://127.0.0.1:1"] {
+            assert_eq!(of(torn, None), DEFAULT_SERVER, "{torn}");
+        }
     }
 
     #[test]

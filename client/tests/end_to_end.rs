@@ -22,7 +22,8 @@ fn lenet() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../graph/tests/fixtures/lenet_relu_dynamo20.onnx")
 }
 
-const SUBMIT: [&str; 12] = [
+// A LeNet that was never trained is no better than chance, nor worse by a number that is known.
+const SUBMIT: [&str; 14] = [
     "job",
     "submit",
     "--model",
@@ -35,6 +36,8 @@ const SUBMIT: [&str; 12] = [
     "0.3081",
     "--method",
     "aptq",
+    "--promote",
+    "always",
 ];
 
 fn submit<'a>(more: &[&'a str]) -> Vec<&'a str> {
@@ -64,6 +67,7 @@ fn from_an_onnx_file_to_a_served_network_and_back_from_every_accident() {
     a_killed_worker_loses_nothing(&stack);
     a_cancelled_job_tells_so_and_leaves_no_artifact(&stack);
     a_second_version_can_be_rolled_back(&stack);
+    what_the_gate_keeps_can_be_promoted_pushed_and_removed(&stack);
     every_refusal_has_its_exit_code(&stack);
     doomed_jobs_are_refused_before_they_are_queued(&stack);
     other_classes_than_the_models_are_told(&stack);
@@ -242,6 +246,49 @@ fn a_second_version_can_be_rolled_back(stack: &Stack) {
     let again = stack.json(&["model", "promote", "lenet", "2"]);
     assert_eq!(again["latest"], 2);
     assert_code(&stack.run(&["model", "promote", "lenet", "99"]), 3);
+}
+
+fn what_the_gate_keeps_can_be_promoted_pushed_and_removed(stack: &Stack) {
+    let kept = [&SUBMIT[..12], &["--promote", "never", "--epochs", "0", "--seed", "9", "--wait"]].concat();
+    let told = text(&stack.ok(&kept).stdout);
+    assert!(
+        told.contains("kept as lenet version 3") && told.contains("`dyadic model promote lenet 3`"),
+        "{told}"
+    );
+    let job = stack.json(&["job", "show", "last"]);
+    assert_eq!(
+        (&job["artifact"]["held"], &job["resolved"]["promote"]),
+        (&"promote is never".into(), &"never".into())
+    );
+    let id = string(&job["id"]);
+    assert!(text(&stack.ok(&["runs", "show", &id]).stdout).contains("kept, not live"));
+    stack.until_served("lenet", 3);
+    let unpinned = stack.json(&["model", "unpin", "lenet"]);
+    assert_eq!((&unpinned["latest"], &unpinned["pinned"]), (&Value::from(2), &Value::from(0)));
+    let would = text(&stack.ok(&["model", "promote", "lenet", "3", "--dry-run"]).stdout);
+    assert!(would.contains("would mean version 3") && would.contains("instead of version 2"), "{would}");
+
+    // The same file, as if it had been made elsewhere.
+    let out = stack.folder.path().join("artifacts");
+    let pull = ["model", "pull", "lenet", "--version", "3", "--out", out.to_str().expect("UTF-8")];
+    let file = string(&stack.json(&pull)["files"][0]);
+    let push = ["model", "push-artifact", &file, "--name", "offline"];
+    let first = stack.json(&push);
+    assert_eq!((&first["existed"], &first["version"]), (&Value::Bool(false), &Value::from(1)));
+    assert_eq!(stack.json(&push)["existed"], true);
+    stack.until_served("offline", 1);
+    let folder = stack.digits.to_str().expect("UTF-8");
+    let served = stack.json(&["infer", "offline", "--version", "1", "--dataset", folder, "--batch", "1000"]);
+    assert_eq!(served["accuracy"].as_f64(), Some(metric(&stack.json(&["runs", "show", &id]), "accuracy")));
+    assert_code(&stack.run(&["model", "push-artifact", lenet().to_str().expect("UTF-8")]), 6);
+
+    assert_code(&stack.run(&["model", "remove", "lenet:2"]), 6);
+    stack.ok(&["model", "remove", "lenet:3"]);
+    assert_code(&stack.run(&["infer", "lenet", "--version", "3", "--dataset", folder]), 3);
+    assert!(text(&stack.ok(&["job", "show", &id]).stdout).contains("removed"));
+    assert_code(&stack.run(&["model", "remove", "offline"]), 2);
+    stack.ok(&["model", "remove", "offline", "--yes"]);
+    assert_code(&stack.run(&["model", "versions", "offline"]), 3);
 }
 
 fn every_refusal_has_its_exit_code(stack: &Stack) {

@@ -223,7 +223,7 @@ impl Model {
     }
 
     /// Multiply-accumulates of one sample, or what takes about as long, of a model whose nodes have been checked.
-    pub(crate) fn work(&self) -> u64 {
+    pub fn work(&self) -> u64 {
         let of_node = |node: &Node| node.op.operation().work(&self.site(node));
         self.nodes.iter().map(of_node).fold(0, u64::saturating_add)
     }

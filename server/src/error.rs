@@ -6,6 +6,7 @@
 use std::error::Error as StdError;
 
 use dyadic_data::DataError;
+use dyadic_engine::ArtifactError;
 use dyadic_graph::{ErrorKind as ImportKind, ImportError};
 use dyadic_plan::Refusal;
 use dyadic_store::blob::BlobError;
@@ -14,7 +15,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::auth::AuthError;
-use crate::infer::InferError;
+use crate::infer::{InferError, LoadError};
 use crate::upload::UploadError;
 
 /// Longest message, in bytes: it travels in a trailer, and clients take few KiB of those.
@@ -41,6 +42,9 @@ pub enum ApiError {
     /// Everything that stands against a request, all at once.
     #[error("{}", listed(.0))]
     Refused(Vec<Reason>),
+    /// An artifact that cannot be served.
+    #[error("the artifact: {0}")]
+    Artifact(#[from] LoadError),
     /// An inference request.
     #[error(transparent)]
     Infer(#[from] InferError),
@@ -154,6 +158,7 @@ impl ApiError {
             // Valid, like an operator that is not supported.
             Self::Plan(_) => Code::Unimplemented,
             Self::Data(DataError::Io { source, .. }) => io(source),
+            Self::Artifact(error) => artifact(error),
             Self::Infer(error) => infer(error),
             Self::Store(error) => store(error),
             Self::Blob(error) => blob(error),
@@ -277,6 +282,15 @@ fn blob(error: &BlobError) -> Code {
     }
 }
 
+fn artifact(error: &LoadError) -> Code {
+    match error {
+        LoadError::Artifact(ArtifactError::NewerFormat { .. }) => Code::FailedPrecondition,
+        LoadError::TooLarge { .. } | LoadError::TooMuchToReplay { .. } => Code::ResourceExhausted,
+        LoadError::Threads(_) => Code::Internal,
+        LoadError::Artifact(_) | LoadError::Engine(_) | LoadError::Certificate(_) => Code::InvalidArgument,
+    }
+}
+
 fn infer(error: &InferError) -> Code {
     match error {
         InferError::Request(_) => Code::InvalidArgument,
@@ -286,6 +300,8 @@ fn infer(error: &InferError) -> Code {
         | InferError::QueueFull { .. }
         | InferError::QueueTimeout { .. }
         | InferError::Unloaded(_) => Code::Unavailable,
+        // Waiting does not help.
+        InferError::NotLive { .. } => Code::FailedPrecondition,
         InferError::Deadline => Code::DeadlineExceeded,
         InferError::Engine(_) => Code::Internal,
     }

@@ -20,5 +20,5 @@ pub(crate) use inspect::Inspector;
 pub(crate) use job::{Checks, JobApi};
 pub(crate) use model::ModelApi;
 pub(crate) use planning::Planner;
-pub(crate) use served::ServedModelApi;
+pub(crate) use served::{Pusher, ServedModelApi};
 pub(crate) use token::{StoredTokens, TokenApi};

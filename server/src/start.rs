@@ -30,8 +30,8 @@ use crate::infer::service::InferenceService;
 use crate::notices::Notices;
 use crate::serve::{Assembly, Bound, ServeError, limited};
 use crate::services::{
-    Checks, DatasetApi, DatasetReader, ExperimentApi, Inspector, JobApi, ModelApi, Planner, ServedModelApi,
-    StoredTokens, TokenApi,
+    Checks, DatasetApi, DatasetReader, ExperimentApi, Inspector, JobApi, ModelApi, Planner, Pusher,
+    ServedModelApi, StoredTokens, TokenApi,
 };
 use crate::upload::SpoolDir;
 
@@ -174,8 +174,15 @@ impl Parts {
         let (store, blobs, spools) = (&self.store, &self.blobs, &self.spools);
         let inspector = Inspector::new(limits.max_imports);
         let planner = Planner::new(blobs.clone(), inspector.clone());
+        let pusher = Pusher {
+            store: store.clone(),
+            blobs: blobs.clone(),
+            spools: spools.clone(),
+            inspector: inspector.clone(),
+            limits: limits.clone(),
+        };
         let models = ModelApi::new(store.clone(), blobs.clone(), spools.clone(), inspector, limits.clone());
-        let served = ServedModelApi::new(store.clone(), blobs.clone(), self.registry.clone());
+        let served = ServedModelApi::new(pusher, self.registry.clone());
         let reader = DatasetReader::new(store.clone(), blobs.clone(), spools.clone(), limits.max_imports);
         let datasets =
             DatasetApi::new(store.clone(), blobs.clone(), spools.clone(), reader.clone(), limits.clone());

@@ -23,6 +23,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// A Unix socket's path may be at most 107 bytes; this is the name below the folder.
 const SOCKET_NAME: &str = ".s.PGSQL.5432";
 
+/// What the extension of a cluster that is being made begins with.
+const UNFINISHED: &str = "unfinished";
+
 /// Why a cluster could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -221,7 +224,11 @@ fn prepare(folder: &Path, account: &Account) -> Result<PathBuf, ClusterError> {
     Ok(folder)
 }
 
+/// Makes the cluster under another name first: `data` is whole or not there, whenever this is interrupted.
 fn initialize(binaries: &Path, account: &Account, data: &Path) -> Result<(), ClusterError> {
+    let io_error = |source| ClusterError::Io { path: data.to_path_buf(), source };
+    remove_unfinished(data);
+    let fresh = data.with_extension(format!("{UNFINISHED}-{}", std::process::id()));
     let output = account
         .command(&binaries.join("initdb"))
         .args([
@@ -232,14 +239,14 @@ fn initialize(binaries: &Path, account: &Account, data: &Path) -> Result<(), Clu
             "--no-instructions",
             "-D",
         ])
-        .arg(data)
+        .arg(&fresh)
         .stdin(Stdio::null())
         .output()
         .map_err(|source| ClusterError::Io { path: "setpriv".into(), source })?;
     if output.status.success() {
-        return Ok(());
+        return fs::rename(&fresh, data).map_err(io_error);
     }
-    let _ = fs::remove_dir_all(data);
+    let _ = fs::remove_dir_all(&fresh);
     let printed = [output.stdout, output.stderr].concat();
     let mut printed = String::from_utf8_lossy(&printed).trim().to_string();
     if let Account::Other { user, .. } = account {
@@ -248,6 +255,18 @@ fn initialize(binaries: &Path, account: &Account, data: &Path) -> Result<(), Clu
             format!("{printed}\n(running as '{user}', who must be able to enter every folder above {place})");
     }
     Err(ClusterError::Command { command: "initdb".into(), output: printed })
+}
+
+/// Removes what interrupted starts left. An initdb that is about to end removes its own files meanwhile: what is still there
+/// then goes with the next first start.
+fn remove_unfinished(data: &Path) {
+    let Some(entries) = data.parent().and_then(|folder| fs::read_dir(folder).ok()) else { return };
+    for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if extension.is_some_and(|extension| extension.starts_with(UNFINISHED)) {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
 }
 
 fn server_command(

@@ -9,6 +9,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::blob::Digest;
+use crate::registry::Promote;
 use crate::spec::{JobSpec, StoredSpec};
 
 /// Keys and values that users attach.
@@ -80,6 +81,8 @@ pub struct NewJob {
     pub priority: i32,
     /// Leases lost or retryable failures, without a checkpoint in between, that fail it; at least 1.
     pub max_stalls: u32,
+    /// What is asked of the gate.
+    pub promote: Promote,
     /// The same key with the same request answers the job that is there.
     pub idempotency_key: Option<String>,
     /// Tags to begin with.
@@ -172,6 +175,8 @@ pub struct Job {
     pub started_at: Option<DateTime<Utc>>,
     /// When it reached its final state.
     pub finished_at: Option<DateTime<Utc>>,
+    /// What was asked of the gate ([`Promote`]); `None` of jobs from before there was one.
+    pub promote: Option<String>,
     /// Keys and values.
     #[sqlx(json)]
     pub tags: Tags,
@@ -201,6 +206,12 @@ pub struct Artifact {
     pub created_at: DateTime<Utc>,
     /// Its version under the job's served name.
     pub version: u64,
+    /// Why the gate kept it from going live; `None`: it is live.
+    pub held: Option<String>,
+    /// The version that "latest" of the served name is fixed to.
+    pub pinned: Option<i64>,
+    /// When its bytes were given up.
+    pub removed_at: Option<DateTime<Utc>>,
 }
 
 impl FromRow<'_, sqlx::postgres::PgRow> for MaybeArtifact {
@@ -221,6 +232,9 @@ impl FromRow<'_, sqlx::postgres::PgRow> for MaybeArtifact {
             set_aside: row.try_get("artifact_set_aside")?,
             created_at: row.try_get("artifact_created_at")?,
             version: unsigned("artifact_version")?,
+            held: row.try_get("artifact_held")?,
+            pinned: row.try_get("artifact_pinned")?,
+            removed_at: row.try_get("artifact_removed_at")?,
         })))
     }
 }
@@ -288,12 +302,14 @@ pub struct Outcome {
 }
 
 /// What a success made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
     /// The artifact.
     pub artifact: Uuid,
     /// Its version under the job's served name.
     pub version: u64,
+    /// Why the gate kept it from going live; `None`: it is live.
+    pub held: Option<String>,
 }
 
 /// One value of a metric.

@@ -72,6 +72,7 @@ impl Store {
             .bind(job.tags.keys().collect::<Vec<_>>())
             .bind(job.tags.values().collect::<Vec<_>>())
             .bind(&job.plan)
+            .bind(job.promote.to_string())
             .execute(&self.pool)
             .await?;
         if inserted.rows_affected() == 1 {

@@ -2,7 +2,10 @@
 
 mod blobs;
 mod datasets;
+mod gate;
 mod models;
+mod pushed;
+mod removal;
 mod served;
 mod tokens;
 
@@ -10,7 +13,10 @@ use uuid::Uuid;
 
 pub use blobs::{CollectError, Collector};
 pub use datasets::{Dataset, NewDataset, Split};
+pub use gate::{NoPromote, Promote};
 pub use models::{Model, ModelFile, NewModel};
+pub use pushed::{NewArtifact, Pushed};
+pub use removal::{Removal, Removed};
 pub use served::{ServedModel, ServedVersion};
 pub use tokens::{Role, Token};
 

@@ -4,6 +4,8 @@
 mod collecting;
 #[path = "postgres/fixture.rs"]
 mod fixture;
+#[path = "postgres/gate.rs"]
+mod gate;
 #[path = "postgres/history.rs"]
 mod history;
 #[path = "postgres/queue.rs"]
@@ -12,6 +14,8 @@ mod queue;
 mod reaping;
 #[path = "postgres/registry.rs"]
 mod registry;
+#[path = "postgres/removal.rs"]
+mod removal;
 #[path = "postgres/roles.rs"]
 mod roles;
 #[path = "postgres/transitions.rs"]

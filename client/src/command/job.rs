@@ -2,6 +2,7 @@
 
 pub(crate) mod describe;
 pub(crate) mod epochs;
+pub(crate) mod gate;
 mod list;
 pub(crate) mod plan;
 pub(crate) mod show;

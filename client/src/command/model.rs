@@ -1,6 +1,8 @@
 //! `dyadic model …`: float models, and the quantized versions that are served.
 
+mod artifact;
 mod bundle;
+mod remove;
 mod served;
 
 use std::path::PathBuf;
@@ -35,6 +37,9 @@ pub(crate) enum Model {
     /// Push an ONNX file; the server checks it and refuses what it cannot quantize
     #[command(after_help = PUSH_HELP)]
     Push(Push),
+    /// Push an artifact that was made elsewhere; it becomes the next version of a served name
+    #[command(after_help = artifact::HELP)]
+    PushArtifact(artifact::PushArtifact),
     /// Show float models, newest first
     List {
         #[command(flatten)]
@@ -65,17 +70,35 @@ pub(crate) enum Model {
         /// Served name
         name: String,
     },
-    /// Make "latest" mean this version until the next promote or rollback
+    /// Make "latest" mean this version until the next promote, rollback or unpin
     Promote {
         /// Served name
         name: String,
         /// Which version
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         version: u64,
+        /// Only tell what would happen
+        #[arg(long)]
+        dry_run: bool,
     },
-    /// Make "latest" mean the ready version before the one it means now
+    /// Make "latest" mean the live version before the one it means now
     Rollback {
         /// Served name
         name: String,
+        /// Only tell what would happen
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Give up served versions, or a whole served name
+    #[command(after_help = remove::HELP)]
+    Remove(remove::Remove),
+    /// Let "latest" follow the newest live version again
+    Unpin {
+        /// Served name
+        name: String,
+        /// Only tell what would happen
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -117,6 +140,7 @@ impl Model {
     pub(crate) async fn run(self, connection: &Connection, output: Output) -> Result<()> {
         match self {
             Model::Push(push) => push.run(connection, output).await,
+            Model::PushArtifact(push) => push.run(connection, output).await,
             Model::List { page, name } => list(connection, output, &page, name).await,
             Model::Show { model } => {
                 let model = connection.models().get(GetModelRequest { model }).await?.into_inner();
@@ -131,8 +155,16 @@ impl Model {
             Model::Pull(pull) => pull.run(connection, output).await,
             Model::Served { page } => served::list(connection, output, &page).await,
             Model::Versions { name } => served::versions(connection, output, name).await,
-            Model::Promote { name, version } => served::promote(connection, output, name, version).await,
-            Model::Rollback { name } => served::rollback(connection, output, name).await,
+            Model::Remove(remove) => remove.run(connection, output).await,
+            Model::Promote { name, version, dry_run } => {
+                served::Move::Promote(version).run(connection, output, name, dry_run).await
+            }
+            Model::Rollback { name, dry_run } => {
+                served::Move::Rollback.run(connection, output, name, dry_run).await
+            }
+            Model::Unpin { name, dry_run } => {
+                served::Move::Unpin.run(connection, output, name, dry_run).await
+            }
         }
     }
 }

@@ -71,6 +71,8 @@ impl Up {
             Err(error) => Err(error),
         };
         drain(children, &mut stop, output).await;
+        // Nobody listens there any more.
+        place.fresh_port_file()?;
         result
     }
 

@@ -30,6 +30,16 @@ pub(crate) struct Source {
     pub(crate) path: PathBuf,
 }
 
+impl Source {
+    /// The same from this byte on; of a file that was opened with [`open`].
+    pub(crate) fn starting_at(mut self, offset: u64) -> Result<Self> {
+        let skipped = std::io::copy(&mut self.reader.by_ref().take(offset), &mut std::io::sink());
+        skipped.map_err(|e| CliError::file(&self.path, e))?;
+        self.offset = offset;
+        Ok(self)
+    }
+}
+
 /// A stream of `header`, then the sources' chunks, and the task that reads them. The task's error, if it has one,
 /// is the cause of whatever the server says about the stream.
 pub(crate) fn stream<T: Send + 'static>(

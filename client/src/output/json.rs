@@ -30,7 +30,7 @@ macro_rules! named {
 named! {
     "dyadic.v1" v1: Model ServedModel Dataset Job JobSpec JobEvent Experiment Run Series Token CompareResponse
         Refusal UploadModelResponse UploadDatasetResponse SubmitJobResponse PlanJobResponse CreateTokenResponse
-        SetTagsResponse JobPlan;
+        SetTagsResponse JobPlan UploadArtifactResponse RemoveServedResponse;
     "inference" inference: ModelStatistics ModelMetadataResponse;
 }
 

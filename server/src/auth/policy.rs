@@ -62,7 +62,11 @@ const TABLE: &[(&str, &[(&str, Access)])] = &[
             ("Get", AtLeast(Submit)),
             ("Promote", AtLeast(Submit)),
             ("Rollback", AtLeast(Submit)),
+            ("Unpin", AtLeast(Submit)),
+            ("Remove", AtLeast(Submit)),
             ("Download", AtLeast(Submit)),
+            ("Upload", AtLeast(Submit)),
+            ("UploadOffset", AtLeast(Submit)),
         ],
     ),
     (

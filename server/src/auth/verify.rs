@@ -89,7 +89,8 @@ impl Authenticator {
             return Ok(Identity { owner: "anonymous".to_owned(), role });
         };
         let text = header.to_str().map_err(|_| AuthError::Invalid)?;
-        let (scheme, secret) = text.split_once(' ').ok_or(AuthError::Invalid)?;
+        // Some clients leave the blank after a header's colon in its value.
+        let (scheme, secret) = text.trim().split_once(' ').ok_or(AuthError::Invalid)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(AuthError::Invalid);
         }

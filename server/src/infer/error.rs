@@ -31,6 +31,17 @@ pub enum InferError {
         /// Why.
         reason: String,
     },
+    /// Its versions are kept, and none was let live.
+    #[error(
+        "model {model:?} has no live version: the gate keeps what it has. `dyadic model promote {model} {version}` makes \
+         version {version} live, and a request may name it"
+    )]
+    NotLive {
+        /// Served name.
+        model: String,
+        /// Its newest version.
+        version: u64,
+    },
     /// The queue holds as many requests as it may.
     #[error("model {model:?} has {limit} requests waiting, which is the limit")]
     QueueFull {
@@ -77,6 +88,16 @@ pub enum LoadError {
         sample_bytes: usize,
         /// The server's message limit.
         limit: usize,
+    },
+    /// Replaying its certificate would take too long.
+    #[error(
+        "replaying its certificate takes {macs} multiply-accumulates; {limit} are allowed: give it fewer golden inputs"
+    )]
+    TooMuchToReplay {
+        /// Of all golden inputs.
+        macs: u64,
+        /// The most.
+        limit: u64,
     },
     /// The threads that run it cannot be started.
     #[error("threads cannot be started: {0}")]

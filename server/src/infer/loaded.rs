@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dyadic_engine::artifact::Provenance;
 use dyadic_engine::model::{Normalization, Shape};
 use dyadic_engine::{Artifact, Engine};
 
@@ -50,6 +51,10 @@ pub struct Loaded {
 /// Bytes of one FP32 sample's element.
 const FLOAT_BYTES: usize = 4;
 
+/// Most multiply-accumulates of all golden inputs of an artifact that comes from anywhere: a VGG-16's with eight, and a
+/// minute of the slowest kernel.
+const MAX_REPLAYED_MACS: u64 = 1 << 37;
+
 /// What a message holds beside tensor bytes, at most.
 const MESSAGE_OVERHEAD: usize = 64 << 10;
 
@@ -80,6 +85,21 @@ impl Loaded {
         let (name, limits) = (name.to_owned(), limits.clone());
         Ok(Self { name, version, sha256, signature, batcher, statistics, limits })
     }
+}
+
+/// Whether a server with these limits can serve an artifact that comes from anywhere: it is read, its engine built, and its
+/// certificate replayed, which it must have and which is bounded. Answers where it says that it comes from. Takes seconds
+/// of CPU: not for async threads.
+pub(crate) fn check(bytes: Vec<u8>, limits: &Limits) -> Result<Provenance, LoadError> {
+    let Artifact { model, provenance, certificate } = Artifact::from_vec(bytes)?;
+    let macs = model.work().saturating_mul(certificate.inputs.len() as u64);
+    if macs > MAX_REPLAYED_MACS {
+        return Err(LoadError::TooMuchToReplay { macs, limit: MAX_REPLAYED_MACS });
+    }
+    let engine = Engine::new(model)?;
+    Signature::of(&engine, limits)?;
+    engine.verify(&certificate).map_err(|mismatch| LoadError::Certificate(mismatch.to_string()))?;
+    Ok(provenance)
 }
 
 impl Signature {

@@ -72,6 +72,11 @@ impl Loader {
 
     async fn sync_model(&self, model: ServedModel) {
         let pinned = model.pinned.map(i64::unsigned_abs);
+        // Before anything of it is ready: what is held must not answer for the name.
+        let held = model.versions.iter().filter(|version| version.held.is_some());
+        self.registry.hold(&model.name, held.map(|version| version.version).collect());
+        // What "latest" means now, and what it means once nothing is pinned, are kept in memory however many are newer.
+        let live = model.live().next().map(|version| version.version);
         let mut room = self.limits.loaded_versions.max(1);
         let mut to_load = Vec::new();
         for version in model.versions {
@@ -84,7 +89,7 @@ impl Loader {
             if matches!(state, Some(State::Unavailable(_))) {
                 continue;
             }
-            let wanted = room > 0 || pinned == Some(number);
+            let wanted = room > 0 || pinned == Some(number) || live == Some(number);
             room = room.saturating_sub(1);
             match (wanted, state) {
                 (false, _) => self.registry.set(&model.name, number, State::Retired),
@@ -100,7 +105,8 @@ impl Loader {
         if !loading || self.registry.latest(&model.name).is_none() {
             self.registry.pin(&model.name, pinned);
         }
-        to_load.sort_by_key(|version| pinned != Some(version.version));
+        let latest = pinned.or(live);
+        to_load.sort_by_key(|version| latest != Some(version.version));
         for version in to_load {
             self.load(&model.name, version).await;
         }

@@ -1,6 +1,6 @@
 //! Which versions of which served names are known to this server, and what "latest" means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::InferError;
@@ -22,6 +22,8 @@ pub enum State {
 #[derive(Clone, Default)]
 struct Served {
     versions: BTreeMap<u64, State>,
+    /// Versions that are kept but not live.
+    held: BTreeSet<u64>,
     /// What a promote or rollback fixed.
     pinned: Option<u64>,
 }
@@ -63,6 +65,23 @@ impl Registry {
         self.write().entry(name.to_owned()).or_default().pinned = version;
     }
 
+    /// Notes which versions the gate keeps from being the latest by themselves.
+    pub fn hold(&self, name: &str, held: BTreeSet<u64>) {
+        self.write().entry(name.to_owned()).or_default().held = held;
+    }
+
+    /// Forgets a version that was given up; requests that it has taken are answered.
+    pub fn forget(&self, name: &str, version: u64) {
+        let mut registry = self.write();
+        let Some(served) = registry.get_mut(name) else { return };
+        served.versions.remove(&version);
+        served.held.remove(&version);
+        served.pinned = served.pinned.filter(|pinned| *pinned != version);
+        if served.versions.is_empty() {
+            registry.remove(name);
+        }
+    }
+
     /// Forgets names and versions that `keep` does not know.
     pub fn retain(&self, keep: impl Fn(&str, u64) -> bool) {
         self.write().retain(|name, served| {
@@ -102,7 +121,7 @@ impl Registry {
     }
 
     /// The version that a request means. An empty text means the latest: the one that was fixed, or else the highest
-    /// that is ready.
+    /// that is live and ready.
     pub fn resolve(&self, name: &str, version: &str) -> Result<Arc<Loaded>, InferError> {
         let version = parse_version(version)?;
         let registry = self.read();
@@ -110,11 +129,17 @@ impl Registry {
         let not_ready =
             |reason: &str| InferError::NotReady { model: name.to_owned(), reason: reason.to_owned() };
         let Some(version) = version.or(served.pinned) else {
-            let ready = served.versions.values().rev().find_map(|state| match state {
-                State::Ready(loaded) => Some(loaded.clone()),
-                _ => None,
-            });
-            return ready.ok_or_else(|| not_ready("no version is loaded yet"));
+            let mut live =
+                served.versions.iter().rev().filter(|(version, _)| !served.held.contains(version)).peekable();
+            return match (live.peek(), served.held.last()) {
+                (None, Some(&version)) => Err(InferError::NotLive { model: name.to_owned(), version }),
+                _ => live
+                    .find_map(|(_, state)| match state {
+                        State::Ready(loaded) => Some(loaded.clone()),
+                        _ => None,
+                    })
+                    .ok_or_else(|| not_ready("no version is loaded yet")),
+            };
         };
         match served.versions.get(&version) {
             None => Err(InferError::UnknownVersion { model: name.to_owned(), version }),
@@ -174,5 +199,18 @@ mod tests {
         );
         registry.retain(|_, _| false);
         assert!(matches!(registry.resolve("m", ""), Err(InferError::UnknownModel(_))));
+    }
+
+    #[test]
+    fn a_name_of_which_nothing_is_live_says_how_to_promote() {
+        let registry = Registry::default();
+        registry.set("m", 1, State::Loading);
+        registry.set("m", 2, State::Loading);
+        registry.hold("m", BTreeSet::from([1, 2]));
+        let error = registry.resolve("m", "").err().expect("nothing is live");
+        assert!(error.to_string().contains("`dyadic model promote m 2`"), "{error}");
+        assert!(matches!(registry.resolve("m", "2"), Err(InferError::NotReady { .. })), "by its number");
+        registry.hold("m", BTreeSet::from([2]));
+        assert!(matches!(registry.resolve("m", ""), Err(InferError::NotReady { .. })), "version 1 loads");
     }
 }

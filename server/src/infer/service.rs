@@ -121,7 +121,7 @@ impl GrpcInferenceService for InferenceService {
         let pb::ModelReadyRequest { name, version } = request.into_inner();
         let ready = match self.registry.resolve(&name, &version) {
             Ok(_) => true,
-            Err(InferError::NotReady { .. }) => false,
+            Err(InferError::NotReady { .. } | InferError::NotLive { .. }) => false,
             Err(error) => return Err(ApiError::from(error).into()),
         };
         Ok(Response::new(pb::ModelReadyResponse { ready }))
@@ -232,18 +232,27 @@ impl GrpcInferenceService for InferenceService {
         Ok(Response::new(pb::RepositoryIndexResponse { models }))
     }
 
+    /// Every version loads by itself: there is nothing to do, and the answer is whether the latest is ready.
     async fn repository_model_load(
         &self,
-        _: Request<pb::RepositoryModelLoadRequest>,
+        request: Request<pb::RepositoryModelLoadRequest>,
     ) -> Answer<pb::RepositoryModelLoadResponse> {
-        unsupported("loading by hand")
+        let pb::RepositoryModelLoadRequest { repository_name, model_name, parameters } = request.into_inner();
+        if !repository_name.is_empty() {
+            return unsupported("a repository name");
+        }
+        if !parameters.is_empty() {
+            return unsupported("loading with other parameters");
+        }
+        self.registry.resolve(&model_name, "").map_err(ApiError::from)?;
+        Ok(Response::new(pb::RepositoryModelLoadResponse {}))
     }
 
     async fn repository_model_unload(
         &self,
         _: Request<pb::RepositoryModelUnloadRequest>,
     ) -> Answer<pb::RepositoryModelUnloadResponse> {
-        unsupported("unloading by hand")
+        unsupported("unloading by hand (old versions go by themselves, `dyadic model remove` gives one up)")
     }
 
     async fn system_shared_memory_status(

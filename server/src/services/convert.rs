@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use dyadic_proto::Timestamp;
 use dyadic_proto::v1::Tag;
 use dyadic_store::job::Tags;
+use dyadic_store::registry::{NoPromote, Promote};
 
 use crate::auth::{Identity, Role};
 use crate::error::ApiError;
@@ -29,6 +30,14 @@ pub(crate) fn caller<T>(request: &tonic::Request<T>) -> Result<Identity, ApiErro
 /// Whose things the caller sees: everyone's (`None`) or one owner's.
 pub(crate) fn scope(caller: &Identity) -> Option<&str> {
     (caller.role < Role::Admin).then_some(caller.owner.as_str())
+}
+
+/// What is asked of the gate; empty means the default.
+pub(crate) fn promote(text: &str) -> Result<Promote, ApiError> {
+    match text {
+        "" => Ok(Promote::default()),
+        text => text.parse().map_err(|error: NoPromote| ApiError::field("promote", error.to_string())),
+    }
 }
 
 /// Tags, checked.

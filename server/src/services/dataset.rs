@@ -23,7 +23,7 @@ use super::page;
 use super::publish::{announce, publish};
 use crate::config::Limits;
 use crate::error::ApiError;
-use crate::upload::{Intake, Receiver, Spool, SpoolDir, UploadError, check_tar};
+use crate::upload::{Intake, Spool, SpoolDir, UploadError, check_tar};
 
 /// Datasets of an owner that are looked through for bytes that are there already.
 const LOOKED_THROUGH: u32 = 500;
@@ -128,26 +128,7 @@ impl DatasetApi {
         mut intake: Uploads,
         declared: &Declared,
     ) -> Result<Contents, ApiError> {
-        let (received, hash) = spool.rehash().await?;
-        if declared.offset != received {
-            return Err(UploadError::WrongOffset { actual: declared.offset, expected: received }.into());
-        }
-        let mut receiver = Receiver::resume(declared.files.clone(), received, hash);
-        loop {
-            let chunk = match intake.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => break,
-                Err(error) => {
-                    // What came stays for the next attempt.
-                    spool.flush().await?;
-                    return Err(error);
-                }
-            };
-            receiver.accept(&chunk)?;
-            spool.append(&chunk.data).await?;
-        }
-        spool.flush().await?;
-        receiver.finish()?;
+        intake.resume_into(spool, declared.files.clone(), declared.offset).await?;
         let path = spool.path().to_owned();
         tokio::task::spawn_blocking(move || check_tar(&path)).await.map_err(ApiError::internal)??;
         contents::check(&self.reader, declared, spool.path()).await

@@ -1,5 +1,9 @@
 //! `dyadic.v1.ServedModelService`: quantized models by served name and version.
 
+mod push;
+
+pub(crate) use push::Pusher;
+
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -10,10 +14,10 @@ use dyadic_proto::v1::download_response::Part;
 use dyadic_proto::v1::served_model_service_server::ServedModelService;
 use dyadic_store::Store;
 use dyadic_store::blob::{BlobError, BlobStore, Digest};
-use dyadic_store::registry::{ServedModel, ServedVersion};
+use dyadic_store::registry::{Pushed, Removal, Removed, ServedModel, ServedVersion};
 use futures::{Stream, StreamExt, TryStreamExt};
 use serde_json::Value;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use super::convert::{caller, scope, timestamp};
@@ -30,6 +34,7 @@ pub(crate) struct ServedModelApi {
     store: Store,
     blobs: BlobStore,
     registry: Arc<Registry>,
+    pusher: Pusher,
 }
 
 /// An artifact to send.
@@ -41,8 +46,8 @@ struct Wanted {
 }
 
 impl ServedModelApi {
-    pub(crate) fn new(store: Store, blobs: BlobStore, registry: Arc<Registry>) -> Self {
-        Self { store, blobs, registry }
+    pub(crate) fn new(pusher: Pusher, registry: Arc<Registry>) -> Self {
+        Self { store: pusher.store.clone(), blobs: pusher.blobs.clone(), registry, pusher }
     }
 
     fn to_proto(&self, model: ServedModel) -> pb::ServedModel {
@@ -56,11 +61,13 @@ impl ServedModelApi {
                 version: version.version,
                 state: state.into(),
                 reason,
-                job_id: version.job.to_string(),
+                job_id: version.job.map(|id| id.to_string()).unwrap_or_default(),
                 sha256: version.sha256.as_bytes().to_vec(),
                 size_bytes: version.size_bytes,
                 created_at: Some(timestamp(version.created_at)),
                 accuracy: accuracy(&version.summary),
+                float_accuracy: version.summary.get("float_accuracy").and_then(Value::as_f64),
+                held: version.held.unwrap_or_default(),
             }
         };
         pb::ServedModel {
@@ -72,12 +79,17 @@ impl ServedModelApi {
     }
 
     /// The answer to a change of what "latest" means, which holds on this server from now on if the version is loaded, and
-    /// else once it is.
-    fn moved(&self, model: ServedModel) -> Response<pb::ServedModel> {
-        let pinned = model.pinned.map(i64::unsigned_abs);
-        let state = pinned.and_then(|version| self.registry.state(&model.name, version));
-        if matches!(state, Some(State::Ready(_))) {
-            self.registry.pin(&model.name, pinned);
+    /// else once it is. After a dry run nothing is changed, and the answer says what it would mean.
+    fn moved(&self, model: ServedModel, dry_run: bool) -> Response<pb::ServedModel> {
+        let latest = model.latest();
+        if dry_run {
+            return Response::new(pb::ServedModel { latest: latest.unwrap_or(0), ..self.to_proto(model) });
+        }
+        let state = latest.and_then(|version| self.registry.state(&model.name, version));
+        if latest.is_none() || matches!(state, Some(State::Ready(_))) {
+            let held = model.versions.iter().filter(|version| version.held.is_some());
+            self.registry.hold(&model.name, held.map(|version| version.version).collect());
+            self.registry.pin(&model.name, model.pinned.map(i64::unsigned_abs));
         }
         Response::new(self.to_proto(model))
     }
@@ -89,6 +101,9 @@ impl ServedModelApi {
                 let made = job.artifact.0.ok_or_else(|| {
                     ApiError::Precondition(format!("job {id} is {}; it has no artifact", job.state.name()))
                 })?;
+                if made.removed_at.is_some() {
+                    return Err(ApiError::Precondition(format!("the artifact of job {id} was removed")));
+                }
                 Ok(Wanted {
                     artifact: made.id,
                     sha256: made.sha256,
@@ -98,7 +113,7 @@ impl ServedModelApi {
             }
             Asked::Served(pb::ServedVersionName { name, version }) => {
                 let model = self.store.served_model(owner, &name).await?;
-                let version = if version == 0 { model.latest().unwrap_or(0) } else { version };
+                let version = if version == 0 { latest(&model)? } else { version };
                 let found = model.versions.into_iter().find(|found| found.version == version);
                 let found = found.ok_or_else(|| ApiError::NotFound {
                     what: "version",
@@ -127,6 +142,14 @@ impl ServedModelApi {
             other => Ok(other?),
         }
     }
+}
+
+/// The version that "latest" means.
+fn latest(model: &ServedModel) -> Result<u64, ApiError> {
+    let name = &model.name;
+    model.latest().ok_or_else(|| {
+        ApiError::Precondition(format!("{name:?} has no live version; name one, or promote it first"))
+    })
 }
 
 fn file_name(served_name: &str, version: u64) -> String {
@@ -171,9 +194,9 @@ impl ServedModelService for ServedModelApi {
         request: Request<pb::PromoteRequest>,
     ) -> Result<Response<pb::ServedModel>, Status> {
         let caller = caller(&request)?;
-        let pb::PromoteRequest { name, version } = request.into_inner();
-        let promoted = self.store.promote(scope(&caller), &name, version).await;
-        Ok(self.moved(promoted.map_err(ApiError::from)?))
+        let pb::PromoteRequest { name, version, dry_run } = request.into_inner();
+        let promoted = self.store.promote(scope(&caller), &name, version, dry_run).await;
+        Ok(self.moved(promoted.map_err(ApiError::from)?, dry_run))
     }
 
     async fn rollback(
@@ -181,8 +204,51 @@ impl ServedModelService for ServedModelApi {
         request: Request<pb::RollbackRequest>,
     ) -> Result<Response<pb::ServedModel>, Status> {
         let caller = caller(&request)?;
-        let rolled_back = self.store.rollback(scope(&caller), &request.get_ref().name).await;
-        Ok(self.moved(rolled_back.map_err(ApiError::from)?))
+        let pb::RollbackRequest { name, dry_run } = request.into_inner();
+        let rolled_back = self.store.rollback(scope(&caller), &name, dry_run).await;
+        Ok(self.moved(rolled_back.map_err(ApiError::from)?, dry_run))
+    }
+
+    async fn unpin(&self, request: Request<pb::UnpinRequest>) -> Result<Response<pb::ServedModel>, Status> {
+        let caller = caller(&request)?;
+        let pb::UnpinRequest { name, dry_run } = request.into_inner();
+        let unpinned = self.store.unpin(scope(&caller), &name, dry_run).await;
+        Ok(self.moved(unpinned.map_err(ApiError::from)?, dry_run))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<pb::RemoveServedRequest>,
+    ) -> Result<Response<pb::RemoveServedResponse>, Status> {
+        let caller = caller(&request)?;
+        let pb::RemoveServedRequest { name, versions, force, dry_run } = request.into_inner();
+        let removal = Removal { name, versions, force, dry_run };
+        let Removed { versions, left } =
+            self.store.remove_versions(scope(&caller), &removal).await.map_err(ApiError::from)?;
+        if !dry_run {
+            versions.iter().for_each(|version| self.registry.forget(&removal.name, *version));
+        }
+        let model = left.map(|model| self.moved(model, dry_run).into_inner());
+        Ok(Response::new(pb::RemoveServedResponse { removed: versions, model }))
+    }
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<pb::UploadArtifactRequest>>,
+    ) -> Result<Response<pb::UploadArtifactResponse>, Status> {
+        let caller = caller(&request)?;
+        let Pushed { model, version, existed } = self.pusher.push(caller.owner, request.into_inner()).await?;
+        let model = Some(self.to_proto(model));
+        Ok(Response::new(pb::UploadArtifactResponse { model, version, existed }))
+    }
+
+    async fn upload_offset(
+        &self,
+        request: Request<pb::UploadOffsetRequest>,
+    ) -> Result<Response<pb::UploadOffsetResponse>, Status> {
+        let caller = caller(&request)?;
+        let offset = self.pusher.offset(&caller.owner, &request.get_ref().sha256).await?;
+        Ok(Response::new(pb::UploadOffsetResponse { offset, complete: false }))
     }
 
     async fn download(

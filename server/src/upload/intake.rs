@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use dyadic_proto::v1::upload_artifact_request::Part as ArtifactPart;
 use dyadic_proto::v1::upload_dataset_request::Part as DatasetPart;
 use dyadic_proto::v1::upload_model_request::Part as ModelPart;
 use dyadic_proto::v1::{
-    FileChunk, UploadDatasetHeader, UploadDatasetRequest, UploadModelHeader, UploadModelRequest,
+    FileChunk, UploadArtifactHeader, UploadArtifactRequest, UploadDatasetHeader, UploadDatasetRequest,
+    UploadModelHeader, UploadModelRequest,
 };
 use tonic::Streaming;
 
-use super::UploadError;
+use super::{FileSpecs, Receiver, Spool, UploadError};
 use crate::error::ApiError;
 
 /// One message of an upload.
@@ -51,6 +53,17 @@ impl UploadMessage for UploadDatasetRequest {
     }
 }
 
+impl UploadMessage for UploadArtifactRequest {
+    type Header = UploadArtifactHeader;
+
+    fn part(self) -> Option<Part<UploadArtifactHeader>> {
+        Some(match self.part? {
+            ArtifactPart::Header(header) => Part::Header(header),
+            ArtifactPart::Chunk(chunk) => Part::Chunk(chunk),
+        })
+    }
+}
+
 /// An upload's stream: a header, then chunks, with no long silence.
 pub struct Intake<M> {
     stream: Streaming<M>,
@@ -74,6 +87,37 @@ impl<M: UploadMessage> Intake<M> {
             Some(Part::Header(_)) => Err(UploadError::SecondHeader.into()),
             None => Ok(None),
         }
+    }
+
+    /// Appends the rest of the stream, which goes on from `offset`, to what came before of one file, and checks that it is
+    /// the declared one. If the stream breaks, what came stays in the spool.
+    pub async fn resume_into(
+        &mut self,
+        spool: &mut Spool,
+        file: FileSpecs,
+        offset: u64,
+    ) -> Result<(), ApiError> {
+        let (received, hash) = spool.rehash().await?;
+        if offset != received {
+            return Err(UploadError::WrongOffset { actual: offset, expected: received }.into());
+        }
+        let mut receiver = Receiver::resume(file, received, hash);
+        loop {
+            let chunk = match self.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(error) => {
+                    // What came stays for the next attempt.
+                    spool.flush().await?;
+                    return Err(error);
+                }
+            };
+            receiver.accept(&chunk)?;
+            spool.append(&chunk.data).await?;
+        }
+        spool.flush().await?;
+        receiver.finish()?;
+        Ok(())
     }
 
     async fn next(&mut self) -> Result<Option<Part<M::Header>>, ApiError> {

@@ -40,6 +40,7 @@ pub(crate) struct Harness {
     pub(crate) store: dyadic_store::Store,
     pub(crate) blobs: dyadic_store::blob::BlobStore,
     channel: Channel,
+    database: dyadic_store::testing::Database,
     dir: tempfile::TempDir,
     engines: Mutex<Vec<(&'static str, Arc<Engine>)>>,
 }
@@ -70,7 +71,20 @@ impl Harness {
 
     /// The same with its data in the folder `data` of a given one.
     pub(crate) async fn start_in(dir: tempfile::TempDir, flags: &[&str]) -> Self {
-        let database = dyadic_store::testing::database().await;
+        Self::start_on(dyadic_store::testing::database().await, dir, flags).await
+    }
+
+    /// Another server on the same database and blobs.
+    pub(crate) async fn replica(&self) -> Self {
+        let blobs = format!("file://{}", self.folder().join("blobs").display());
+        Self::start_on(self.database.clone(), tempfile::tempdir().unwrap(), &["--blobs", &blobs]).await
+    }
+
+    async fn start_on(
+        database: dyadic_store::testing::Database,
+        dir: tempfile::TempDir,
+        flags: &[&str],
+    ) -> Self {
         let data = dir.path().join("data");
         let data = data.to_str().unwrap();
         let base = [
@@ -87,7 +101,7 @@ impl Harness {
         let store = server.store().clone();
         let blobs = server.blobs().clone();
         let channel = Endpoint::from_shared(format!("http://{}", server.address())).unwrap().connect_lazy();
-        Self { server, store, blobs, channel, dir, engines: Mutex::default() }
+        Self { server, store, blobs, channel, database, dir, engines: Mutex::default() }
     }
 
     /// A server with the models [`NORMALIZED`] and [`PLAIN`], ready.
@@ -151,6 +165,10 @@ impl Harness {
 
     pub(crate) fn served(&self) -> ServedModelServiceClient<Transport> {
         ServedModelServiceClient::new(self.local())
+    }
+
+    pub(crate) fn served_as(&self, token: &str) -> ServedModelServiceClient<Transport> {
+        ServedModelServiceClient::new(self.transport(token))
     }
 
     pub(crate) fn datasets(&self) -> DatasetServiceClient<Transport> {
@@ -232,14 +250,35 @@ impl Harness {
         job
     }
 
+    /// The same with these accuracies, by a job that asks this of the gate.
+    pub(crate) async fn publish_judged(
+        &self,
+        served_name: &str,
+        model: &Model,
+        promote: &str,
+        (float_accuracy, accuracy): (f64, f64),
+    ) -> uuid::Uuid {
+        let job = self.submitted_asking(served_name, promote).await;
+        let (lease, _) = self.claim().await;
+        assert_eq!(lease.job, job);
+        let summary = serde_json::json!({ "float_accuracy": float_accuracy, "accuracy": accuracy });
+        self.complete_with(lease, &artifact(model), summary).await;
+        job
+    }
+
     /// A job in the queue whose result is to be served under this name.
     pub(crate) async fn submitted(&self, served_name: &str) -> uuid::Uuid {
+        self.submitted_asking(served_name, "").await
+    }
+
+    async fn submitted_asking(&self, served_name: &str, promote: &str) -> uuid::Uuid {
         let model = self.model("m", crate::models::fixture("lenet_relu_script16_one.onnx")).await;
         let dataset = self.dataset("d", crate::datasets::Digits::GOOD.tar()).await;
         let spec = JobSpec {
             model: model.to_string(),
             dataset: dataset.to_string(),
             served_name: served_name.to_owned(),
+            promote: promote.to_owned(),
             ..JobSpec::default()
         };
         let request = SubmitJobRequest { spec: Some(spec), idempotency_key: String::new() };
@@ -290,8 +329,11 @@ impl Harness {
 
     /// Publishes an artifact and ends the job.
     pub(crate) async fn complete(&self, lease: Lease, bytes: &[u8]) -> Published {
+        self.complete_with(lease, bytes, serde_json::json!({ "accuracy": 0.75 })).await
+    }
+
+    async fn complete_with(&self, lease: Lease, bytes: &[u8], summary: serde_json::Value) -> Published {
         let sha256 = self.blobs.put_bytes(bytes.to_vec()).await.unwrap();
-        let summary = serde_json::json!({ "accuracy": 0.75 });
         let outcome = Outcome { sha256, size_bytes: bytes.len() as u64, summary };
         self.store.complete(lease, &outcome).await.unwrap()
     }

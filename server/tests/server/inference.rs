@@ -380,7 +380,7 @@ async fn what_does_not_work_is_neither_announced_nor_pretended() {
             .map(|_| ())
             .map_err(code),
         client
-            .repository_model_load(pb::RepositoryModelLoadRequest::default())
+            .repository_model_unload(pb::RepositoryModelUnloadRequest::default())
             .await
             .map(|_| ())
             .map_err(code),
@@ -388,4 +388,23 @@ async fn what_does_not_work_is_neither_announced_nor_pretended() {
     assert_eq!(cases, [Err(Code::Unimplemented); 4]);
     let elsewhere = pb::RepositoryIndexRequest { repository_name: "other".into(), ready: false };
     assert_eq!(client.repository_index(elsewhere).await.unwrap_err().code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn loading_by_hand_says_whether_the_name_is_ready() {
+    let server = Harness::serving().await;
+    let mut client = server.inference();
+    let mut load = async |name: &str, repository: &str, parameter: Option<&str>| {
+        let parameters = parameter.map(|key| (key.to_owned(), pb::ModelRepositoryParameter::default()));
+        let request = pb::RepositoryModelLoadRequest {
+            repository_name: repository.into(),
+            model_name: name.into(),
+            parameters: parameters.into_iter().collect(),
+        };
+        client.repository_model_load(request).await.map_or_else(|status| status.code(), |_| Code::Ok)
+    };
+    assert_eq!(load(PLAIN, "", None).await, Code::Ok);
+    assert_eq!(load("nothing", "", None).await, Code::NotFound);
+    assert_eq!(load(PLAIN, "elsewhere", None).await, Code::Unimplemented);
+    assert_eq!(load(PLAIN, "", Some("config")).await, Code::Unimplemented);
 }

@@ -1,7 +1,9 @@
 //! The server as its clients see it: real processes' parts, real database, real sockets.
 
+mod artifacts;
 mod datasets;
 mod full_disk;
+mod gate;
 mod harness;
 mod inference;
 mod jobs;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut};
-use dyadic_proto::v1::{CreateTokenRequest, RevokeTokenRequest, Role};
+use dyadic_proto::v1::job_service_client::JobServiceClient;
+use dyadic_proto::v1::{CreateTokenRequest, ListJobsRequest, RevokeTokenRequest, Role};
 use dyadic_server::auth::{self, Access, access};
 use prost::Message;
 use prost_types::FileDescriptorSet;
@@ -131,6 +132,22 @@ async fn what_is_not_there_is_not_told_to_strangers() {
     assert_eq!(outcome(&server, path, Some(&infer)).await.unwrap_err().code(), Code::PermissionDenied);
     let local = server.local_token();
     assert_eq!(outcome(&server, path, Some(&local)).await.unwrap_err().code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn a_header_that_begins_with_a_blank_is_read_all_the_same() {
+    let server = Harness::start().await;
+    let mut jobs = JobServiceClient::new(server.channel());
+    let mut list = async |header: String| {
+        let mut request = Request::new(ListJobsRequest::default());
+        request.metadata_mut().insert("authorization", header.parse().unwrap());
+        jobs.list(request).await.map_or_else(|status| status.code(), |_| Code::Ok)
+    };
+    let token = server.local_token();
+    assert_eq!(list(format!("Bearer {token}")).await, Code::Ok);
+    assert_eq!(list(format!(" Bearer {token}")).await, Code::Ok);
+    assert_eq!(list(" Bearer wrong".to_owned()).await, Code::Unauthenticated);
+    assert_eq!(list(" ".to_owned()).await, Code::Unauthenticated);
 }
 
 #[tokio::test]

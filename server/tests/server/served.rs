@@ -28,16 +28,22 @@ async fn promote_and_rollback_move_what_latest_means() {
     }
     let mut served = server.served();
     let name = || "net".to_owned();
-    let rolled_back = served.rollback(pb::RollbackRequest { name: name() }).await.unwrap().into_inner();
+    let rolled_back =
+        served.rollback(pb::RollbackRequest { name: name(), dry_run: false }).await.unwrap().into_inner();
     assert_eq!((rolled_back.latest, rolled_back.pinned), (2, 2));
     assert_eq!(latest(&server).await, hashes[1]);
-    let promoted =
-        served.promote(pb::PromoteRequest { name: name(), version: 1 }).await.unwrap().into_inner();
+    let promoted = served
+        .promote(pb::PromoteRequest { name: name(), version: 1, dry_run: false })
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(promoted.latest, 1);
     assert_eq!(latest(&server).await, hashes[0]);
-    let nothing_before = served.rollback(pb::RollbackRequest { name: name() }).await.unwrap_err();
+    let nothing_before =
+        served.rollback(pb::RollbackRequest { name: name(), dry_run: false }).await.unwrap_err();
     assert_eq!(nothing_before.code(), Code::FailedPrecondition);
-    let unknown = served.promote(pb::PromoteRequest { name: name(), version: 9 }).await.unwrap_err();
+    let unknown =
+        served.promote(pb::PromoteRequest { name: name(), version: 9, dry_run: false }).await.unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
     let got = served.get(pb::GetServedModelRequest { name: name() }).await.unwrap().into_inner();
     assert_eq!(got.versions.iter().map(|version| version.version).collect::<Vec<_>>(), [3, 2, 1]);
@@ -57,7 +63,11 @@ async fn the_old_latest_answers_until_the_new_one_is_loaded() {
     while state(&server, "1").await != "UNAVAILABLE" {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    server.served().promote(pb::PromoteRequest { name: "net".into(), version: 1 }).await.unwrap();
+    server
+        .served()
+        .promote(pb::PromoteRequest { name: "net".into(), version: 1, dry_run: false })
+        .await
+        .unwrap();
     // Never without an answer on the way.
     while latest(&server).await != hashes[0] {
         tokio::time::sleep(Duration::from_millis(5)).await;

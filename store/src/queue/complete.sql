@@ -1,6 +1,7 @@
--- Publishes blob $3 of $4 bytes with summary $5 as artifact $6 and next version, and ends job $1, all or nothing.
+-- Publishes blob $3 of $4 bytes with summary $5 as artifact $6 and next version, live or held by the gate, and ends job $1,
+-- all or nothing.
 WITH held AS (
-    SELECT id, fence, served_name FROM job
+    SELECT id, fence, served_name, promote FROM job
      WHERE id = $1 AND fence = $2 AND state = 'running' AND NOT cancel_requested
        FOR NO KEY UPDATE
 ), touched AS (
@@ -13,15 +14,20 @@ WITH held AS (
     RETURNING id
 ), served AS (
     UPDATE served_model SET newest = newest + 1 FROM held, made WHERE name = held.served_name
-    RETURNING name, newest
+    RETURNING name, newest, pinned
 ), versioned AS (
-    INSERT INTO model_version (name, version, artifact_id) SELECT name, newest, made.id FROM served, made
-    RETURNING version, artifact_id
+    INSERT INTO model_version (name, version, artifact_id, held)
+    SELECT name, newest, made.id, held_by_gate(held.promote, $5) FROM served, made, held
+    RETURNING version, artifact_id, model_version.held
 )
 UPDATE job SET
-    state = 'succeeded', finished_at = now(), lease_expires_at = NULL, changed_by = worker, reason = '',
+    state = 'succeeded', finished_at = now(), lease_expires_at = NULL, changed_by = worker,
+    reason = coalesce(
+        'kept, not live: ' || versioned.held,
+        'not the latest: ' || served.name || ' is pinned to version ' || served.pinned,
+        ''),
     checkpoint_sha256 = NULL, checkpoint_step = NULL,
     error_code = NULL, error_message = NULL, error_retryable = NULL
-  FROM held, versioned
+  FROM held, versioned, served
  WHERE job.id = held.id
-RETURNING versioned.artifact_id, versioned.version
+RETURNING versioned.artifact_id, versioned.version, versioned.held

@@ -127,14 +127,15 @@ impl Store {
         ended(held, &done)
     }
 
-    /// Publishes the artifact, whose bytes are stored already, and ends the job, all or nothing. After an error that is
+    /// Publishes the artifact, whose bytes are stored already, lets the gate decide whether it goes live, and ends the job,
+    /// all or nothing. After an error that is
     /// `Unavailable` the outcome is unknown: ask [`Store::completed_by`].
     ///
     /// # Errors
     /// `LeaseLost`; `Precondition` if a user wants it cancelled: acknowledge that; `Unavailable`, also if the bytes are
     /// being deleted.
     pub async fn complete(&self, held: Lease, outcome: &Outcome) -> Result<Published> {
-        let row: Option<(Uuid, i64)> = sqlx::query_as(include_str!("complete.sql"))
+        let row: Option<(Uuid, i64, Option<String>)> = sqlx::query_as(include_str!("complete.sql"))
             .bind(held.job)
             .bind(fence(held))
             .bind(outcome.sha256)
@@ -144,7 +145,7 @@ impl Store {
             .fetch_optional(&self.pool)
             .await?;
         match row {
-            Some((artifact, version)) => Ok(Published { artifact, version: version.unsigned_abs() }),
+            Some(made) => Ok(published(made)),
             None => Err(self.why_not_completed(held, outcome.sha256).await),
         }
     }
@@ -154,15 +155,15 @@ impl Store {
     /// # Errors
     /// `Unavailable`.
     pub async fn completed_by(&self, held: Lease) -> Result<Option<Published>> {
-        let row: Option<(Uuid, i64)> = sqlx::query_as(
-            "SELECT artifact.id, version FROM artifact JOIN model_version ON artifact_id = artifact.id \
+        let row: Option<(Uuid, i64, Option<String>)> = sqlx::query_as(
+            "SELECT artifact.id, version, held FROM artifact JOIN model_version ON artifact_id = artifact.id \
              WHERE job_id = $1 AND fence = $2",
         )
         .bind(held.job)
         .bind(fence(held))
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(|(artifact, version)| Published { artifact, version: version.unsigned_abs() }))
+        Ok(row.map(published))
     }
 
     /// Ends this run with an error: a retryable one queues the job again after a while, unless it stalled too often or is
@@ -259,6 +260,10 @@ impl Store {
             Ok((Some(false), _)) => StoreError::BlobDeleting(sha256.to_string()),
         }
     }
+}
+
+fn published((artifact, version, held): (Uuid, i64, Option<String>)) -> Published {
+    Published { artifact, version: version.unsigned_abs(), held }
 }
 
 pub(super) fn fence(held: Lease) -> i64 {

@@ -8,9 +8,11 @@ WITH experiments AS (
     RETURNING name
 ), added AS (
     INSERT INTO job (id, owner, experiment, model_id, model_name, dataset_id, dataset_name, train_split, eval_split,
-                     served_name, spec, settings, requires, priority, max_stalls, idempotency_key, request_hash, changed_by, plan)
+                     served_name, spec, settings, requires, priority, max_stalls, idempotency_key, request_hash, changed_by,
+                     plan, promote)
     SELECT $1, $2, $3, model.id, model.name, dataset.id, dataset.name, $6, $7,
-           served.name, $9, $10, $11, $12, $13, $14, $15, $2, $19
+           served.name, $9, $10, $11, $12, $13, $14, $15, $2,
+           $19, $20
       FROM served, model, dataset
      WHERE model.id = $4 AND dataset.id = $5
        AND (SELECT count(*) FROM job WHERE state = 'queued') < $16

@@ -5,7 +5,7 @@ WITH unused AS (
      WHERE state = 'ready' AND touched_at < now() - make_interval(secs => $1)
        AND NOT EXISTS (SELECT FROM model_file WHERE model_file.sha256 = blob.sha256)
        AND NOT EXISTS (SELECT FROM dataset WHERE dataset.sha256 = blob.sha256)
-       AND NOT EXISTS (SELECT FROM artifact WHERE artifact.sha256 = blob.sha256)
+       AND NOT EXISTS (SELECT FROM artifact WHERE artifact.held_sha256 = blob.sha256)
        AND NOT EXISTS (SELECT FROM job WHERE job.checkpoint_sha256 = blob.sha256)
      LIMIT $2
        FOR UPDATE

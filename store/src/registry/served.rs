@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
-use sqlx::FromRow;
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::blob::Digest;
@@ -17,20 +17,20 @@ pub struct ServedModel {
     pub name: String,
     /// Whose jobs make its versions.
     pub owner: String,
-    /// The version that promote or rollback fixed; `None`: "latest" follows the newest.
+    /// The version that promote or rollback fixed; `None`: "latest" follows the newest that is live.
     pub pinned: Option<i64>,
     /// Newest first.
     #[sqlx(json)]
     pub versions: Vec<ServedVersion>,
 }
 
-/// One version: the artifact of one job.
+/// One version: an artifact that a job made, or that was pushed.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct ServedVersion {
     /// From 1 on.
     pub version: u64,
-    /// The job that made it.
-    pub job: Uuid,
+    /// The job that made it; `None` if it was pushed.
+    pub job: Option<Uuid>,
     /// The artifact.
     pub artifact: Uuid,
     /// Digest of its bytes.
@@ -41,15 +41,21 @@ pub struct ServedVersion {
     pub summary: Value,
     /// Why it must not be loaded any more.
     pub set_aside: Option<String>,
+    /// Why the gate kept it from going live; `None`: it is live.
+    pub held: Option<String>,
     /// When it was published.
     pub created_at: DateTime<Utc>,
 }
 
 impl ServedModel {
-    /// What "latest" means: the pinned version, or the newest that was not set aside.
+    /// What "latest" means: the pinned version, or the newest that is live and was not set aside.
     pub fn latest(&self) -> Option<u64> {
-        let pinned = self.pinned.map(i64::unsigned_abs);
-        pinned.or_else(|| self.versions.iter().find(|v| v.set_aside.is_none()).map(|v| v.version))
+        self.pinned.map(i64::unsigned_abs).or_else(|| self.live().next().map(|v| v.version))
+    }
+
+    /// The versions that "latest" may mean without being asked to, newest first.
+    pub fn live(&self) -> impl Iterator<Item = &ServedVersion> {
+        self.versions.iter().filter(|v| v.set_aside.is_none() && v.held.is_none())
     }
 }
 
@@ -91,49 +97,86 @@ impl Store {
         .ok_or_else(|| StoreError::not_found("served model", name))
     }
 
-    /// Makes "latest" mean this version until the next promote or rollback.
+    /// Makes "latest" mean this version until it is unpinned, rolled back or another is promoted; one that the gate held is
+    /// live from then on. With `dry_run` nothing changes, and the answer is what it would be; so below.
     ///
     /// # Errors
     /// `NotFound`; `Precondition` if the version was set aside.
-    pub async fn promote(&self, owner: Option<&str>, name: &str, version: u64) -> Result<ServedModel> {
-        let model = self.served_model(owner, name).await?;
-        let found = model.versions.iter().find(|v| v.version == version);
-        match found.map(|v| &v.set_aside) {
-            None => return Err(StoreError::not_found("version", format!("{name}/{version}"))),
-            Some(Some(reason)) => {
-                return Err(StoreError::Precondition(format!(
+    pub async fn promote(
+        &self,
+        owner: Option<&str>,
+        name: &str,
+        version: u64,
+        dry_run: bool,
+    ) -> Result<ServedModel> {
+        let pin = |model: &ServedModel| {
+            let found = model.versions.iter().find(|v| v.version == version);
+            match found.map(|v| &v.set_aside) {
+                None => Err(StoreError::not_found("version", format!("{name}/{version}"))),
+                Some(Some(reason)) => Err(StoreError::Precondition(format!(
                     "version {version} of {name:?} is set aside: {reason}"
-                )));
+                ))),
+                Some(None) => Ok(Some(version)),
             }
-            Some(None) => self.pin(name, version).await?,
-        }
-        self.served_model(owner, name).await
+        };
+        self.move_latest(owner, name, dry_run, pin).await
     }
 
-    /// Makes "latest" mean the version before the one that it means now, of those not set aside.
+    /// Makes "latest" mean the version before the one that it means now, of those that are live and not set aside.
     ///
     /// # Errors
     /// `NotFound`; `Precondition` if there is none before.
-    pub async fn rollback(&self, owner: Option<&str>, name: &str) -> Result<ServedModel> {
-        let model = self.served_model(owner, name).await?;
-        let latest = model.latest().unwrap_or(0);
-        let before = model.versions.iter().find(|v| v.version < latest && v.set_aside.is_none());
-        let Some(before) = before else {
-            return Err(StoreError::Precondition(format!(
-                "{name:?} has no version before {latest} to go back to"
-            )));
+    pub async fn rollback(&self, owner: Option<&str>, name: &str, dry_run: bool) -> Result<ServedModel> {
+        let pin = |model: &ServedModel| {
+            let Some(latest) = model.latest() else {
+                return Err(StoreError::Precondition(format!("no version of {name:?} is live")));
+            };
+            let before = model.live().find(|v| v.version < latest);
+            before.map(|v| Some(v.version)).ok_or_else(|| {
+                StoreError::Precondition(format!("{name:?} has no version before {latest} to go back to"))
+            })
         };
-        self.pin(name, before.version).await?;
-        self.served_model(owner, name).await
+        self.move_latest(owner, name, dry_run, pin).await
     }
 
-    async fn pin(&self, name: &str, version: u64) -> Result<()> {
-        sqlx::query("UPDATE served_model SET pinned = $2 WHERE name = $1")
+    /// Lets "latest" follow the newest live version again; it does so already if nothing was fixed.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn unpin(&self, owner: Option<&str>, name: &str, dry_run: bool) -> Result<ServedModel> {
+        self.move_latest(owner, name, dry_run, |_| Ok(None)).await
+    }
+
+    /// Fixes "latest" to what `pin` says, or to nothing.
+    async fn move_latest(
+        &self,
+        owner: Option<&str>,
+        name: &str,
+        dry_run: bool,
+        pin: impl FnOnce(&ServedModel) -> Result<Option<u64>> + Send,
+    ) -> Result<ServedModel> {
+        let mut transaction = self.pool.begin().await?;
+        let model = locked(&mut transaction, owner, name).await?;
+        let pinned = pin(&model)?.map(u64::cast_signed);
+        sqlx::query("UPDATE served_model SET pinned = $2 WHERE name = $1 AND pinned IS DISTINCT FROM $2")
             .bind(name)
-            .bind(version as i64)
-            .execute(&self.pool)
+            .bind(pinned)
+            .execute(&mut *transaction)
             .await?;
-        Ok(())
+        sqlx::query(
+            "UPDATE model_version SET held = NULL WHERE name = $1 AND version = $2 AND held IS NOT NULL",
+        )
+        .bind(name)
+        .bind(pinned)
+        .execute(&mut *transaction)
+        .await?;
+        let moved = seen(&mut transaction, name).await?;
+        if dry_run {
+            transaction.rollback().await?;
+        } else {
+            transaction.commit().await?;
+        }
+        moved.ok_or_else(|| StoreError::not_found("served model", name))
     }
 
     /// Notes that an artifact must not be loaded any more, such as one whose bytes fail their hash.
@@ -148,4 +191,31 @@ impl Store {
             .await?;
         if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::not_found("artifact", artifact)) }
     }
+}
+
+/// A served name of this owner (`None`: of any). Until the transaction ends, nobody else adds a version to it or changes
+/// what "latest" means.
+pub(super) async fn locked(
+    connection: &mut PgConnection,
+    owner: Option<&str>,
+    name: &str,
+) -> Result<ServedModel> {
+    let not_found = || StoreError::not_found("served model", name);
+    sqlx::query(
+        "SELECT FROM served_model WHERE name = $1 AND ($2::text IS NULL OR owner = $2) FOR NO KEY UPDATE",
+    )
+    .bind(name)
+    .bind(owner)
+    .fetch_optional(&mut *connection)
+    .await?
+    .ok_or_else(not_found)?;
+    seen(connection, name).await?.ok_or_else(not_found)
+}
+
+/// A served name as it is in this transaction; `None` while it has no version.
+pub(super) async fn seen(connection: &mut PgConnection, name: &str) -> Result<Option<ServedModel>> {
+    Ok(sqlx::query_as("SELECT name, owner, pinned, versions FROM served_seen WHERE name = $1")
+        .bind(name)
+        .fetch_optional(connection)
+        .await?)
 }

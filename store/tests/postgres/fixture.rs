@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dyadic_store::blob::Digest;
 use dyadic_store::job::{Failure, Job, JobState, Lease, NewJob, Outcome, Progress, Published, Tags, Worker};
-use dyadic_store::registry::{ModelFile, NewDataset, NewModel, Split};
+use dyadic_store::registry::{ModelFile, NewDataset, NewModel, Promote, Split};
 use dyadic_store::spec::JobSpec;
 use dyadic_store::{ErrorKind, Result, Store};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -98,6 +98,7 @@ impl Fixture {
             requires: vec![],
             priority: 0,
             max_stalls: 3,
+            promote: Promote::default(),
             idempotency_key: None,
             tags: [("colour".to_owned(), "blue".to_owned())].into(),
             plan: Some("version = 1".to_owned()),

@@ -79,16 +79,16 @@ async fn latest_follows_the_newest_until_promoted_or_rolled_back() {
     assert_eq!((model.latest(), model.pinned), (Some(3), None));
     assert_eq!(model.versions[0].summary["accuracy"], 0.9);
 
-    assert_eq!(fixture.store.rollback(None, "lenet").await.unwrap().latest(), Some(2));
-    assert_eq!(fixture.store.rollback(None, "lenet").await.unwrap().latest(), Some(1));
-    assert_eq!(kind(fixture.store.rollback(None, "lenet").await), ErrorKind::Precondition);
-    assert_eq!(fixture.store.promote(None, "lenet", 3).await.unwrap().latest(), Some(3));
-    assert_eq!(kind(fixture.store.promote(None, "lenet", 4).await), ErrorKind::NotFound);
-    assert_eq!(kind(fixture.store.promote(Some("bob"), "lenet", 1).await), ErrorKind::NotFound);
+    assert_eq!(fixture.store.rollback(None, "lenet", false).await.unwrap().latest(), Some(2));
+    assert_eq!(fixture.store.rollback(None, "lenet", false).await.unwrap().latest(), Some(1));
+    assert_eq!(kind(fixture.store.rollback(None, "lenet", false).await), ErrorKind::Precondition);
+    assert_eq!(fixture.store.promote(None, "lenet", 3, false).await.unwrap().latest(), Some(3));
+    assert_eq!(kind(fixture.store.promote(None, "lenet", 4, false).await), ErrorKind::NotFound);
+    assert_eq!(kind(fixture.store.promote(Some("bob"), "lenet", 1, false).await), ErrorKind::NotFound);
 
     fixture.store.set_aside(model.versions[1].artifact, "its bytes fail their hash").await.unwrap();
-    assert_eq!(fixture.store.rollback(None, "lenet").await.unwrap().latest(), Some(1));
-    assert_eq!(kind(fixture.store.promote(None, "lenet", 2).await), ErrorKind::Precondition);
+    assert_eq!(fixture.store.rollback(None, "lenet", false).await.unwrap().latest(), Some(1));
+    assert_eq!(kind(fixture.store.promote(None, "lenet", 2, false).await), ErrorKind::Precondition);
     assert_eq!(fixture.store.served_models(None, None, 9).await.unwrap().len(), 1);
     assert_eq!(fixture.store.served_models(None, Some("lenet"), 9).await.unwrap(), []);
 }

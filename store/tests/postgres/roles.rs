@@ -70,7 +70,7 @@ async fn a_worker_can_do_nothing_else() {
     denied(store.create_worker_role("another", "x").await, "make a role");
     assert_eq!(kind(store.migrate().await), ErrorKind::Internal);
     fixture.complete(held).await.unwrap();
-    denied(store.promote(None, "lenet", 1).await.map(drop), "promote");
+    denied(store.promote(None, "lenet", 1, false).await.map(drop), "promote");
     denied(store.set_tags(None, held.job, &Tags::new(), &[]).await.map(drop), "tag");
 }
 

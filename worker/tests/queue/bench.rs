@@ -9,7 +9,7 @@ use dyadic_store::Store;
 use dyadic_store::blob::{BlobStore, Digest};
 use dyadic_store::job::{Job, JobState, NewJob};
 use dyadic_store::queue::Reaper;
-use dyadic_store::registry::{ModelFile, NewDataset, NewModel};
+use dyadic_store::registry::{ModelFile, NewDataset, NewModel, Promote};
 use dyadic_store::spec::{JobSpec, Method, Precision};
 use rustix::process::{Pid, Signal, kill_process};
 use uuid::Uuid;
@@ -153,6 +153,7 @@ impl Bench {
             requires: vec!["cpu".into()],
             priority: 0,
             max_stalls: 3,
+            promote: Promote::default(),
             idempotency_key: None,
             tags: [].into(),
             plan: None,

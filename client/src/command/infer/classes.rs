@@ -8,36 +8,98 @@ use crate::output::style::safe;
 /// Names that are shown of each side.
 const SHOWN: usize = 3;
 
-/// What is to be said of a dataset whose classes are not the model's.
-pub(super) fn remarks(model: &[String], dataset: &[String], images: &Images, outputs: usize) -> Vec<String> {
-    let labels = (0..images.len()).filter_map(|index| images.label(index));
-    let beyond = labels.filter(|&label| label as usize >= outputs).count();
-    let mut remarks = Vec::new();
-    if beyond > 0 {
-        remarks.push(format!(
-            "{beyond} of {} images have labels that the model has no output for ({outputs} outputs): none of them can be right",
-            images.len()
-        ));
-    }
-    remarks.extend(other_names(model, dataset));
-    remarks
+/// Which of the model's outputs is right for a dataset's label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Matching {
+    /// The output of the label's number.
+    ByNumber,
+    /// The output of the class's name, by label.
+    ByName(Vec<u32>),
 }
 
-/// Names that differ at some label, where both sides have names that are more than numbers.
-fn other_names(model: &[String], dataset: &[String]) -> Option<String> {
-    let named = |names: &[String]| names.iter().any(|name| name.parse::<u32>().is_err());
-    if !named(model) || !named(dataset) || dataset.iter().zip(model).all(|(a, b)| a == b) {
-        return None;
+impl Matching {
+    /// By number where the names agree, or one side has none that are more than numbers, or it is asked for; by name where
+    /// the model has all of the dataset's classes in other places.
+    ///
+    /// # Errors
+    /// The dataset's classes that the model does not have.
+    pub(super) fn of(model: &[String], dataset: &[String], by_number: bool) -> Result<Self, String> {
+        let agree = dataset.len() <= model.len() && dataset.iter().zip(model).all(|(a, b)| a == b);
+        if by_number || agree || !named(model) || !named(dataset) {
+            return Ok(Self::ByNumber);
+        }
+        let places: Vec<Option<u32>> = dataset
+            .iter()
+            .map(|name| model.iter().position(|class| class == name).and_then(|place| place.try_into().ok()))
+            .collect();
+        let missing = dataset.iter().zip(&places).filter(|(_, place)| place.is_none());
+        let missing: Vec<String> = missing.map(|(name, _)| name.clone()).collect();
+        if missing.is_empty() {
+            return Ok(Self::ByName(places.into_iter().flatten().collect()));
+        }
+        Err(format!(
+            "the dataset's classes are not the model's: it has no {} (its classes are {})",
+            some(&missing),
+            some(model)
+        ))
     }
-    let some = |names: &[String]| {
-        let shown: Vec<String> = names.iter().take(SHOWN).map(|name| safe(name)).collect();
-        format!("{}{}", shown.join(", "), if names.len() > SHOWN { ", …" } else { "" })
-    };
-    Some(format!(
-        "the model's classes are {}; the dataset's are {}: the accuracy compares their numbers only",
-        some(model),
-        some(dataset)
-    ))
+
+    /// The output that is right for a label.
+    pub(super) fn output(&self, label: u32) -> Option<u32> {
+        match self {
+            Self::ByNumber => Some(label),
+            Self::ByName(places) => places.get(label as usize).copied(),
+        }
+    }
+
+    /// What is to be said beside an accuracy over these images.
+    pub(super) fn remarks(
+        &self,
+        model: &[String],
+        dataset: &[String],
+        images: &Images,
+        outputs: usize,
+    ) -> Vec<String> {
+        let labels = (0..images.len()).filter_map(|index| images.label(index));
+        let right = labels.map(|label| self.output(label));
+        let beyond = right.filter(|right| right.is_none_or(|output| output as usize >= outputs)).count();
+        let mut remarks = Vec::new();
+        if beyond > 0 {
+            remarks.push(format!(
+                "{beyond} of {} images have labels that the model has no output for ({outputs} outputs): none of them can be right",
+                images.len()
+            ));
+        }
+        match self {
+            Self::ByName(_) => {
+                remarks.push(
+                    "the dataset's classes have other numbers than the model's: matched by name".into(),
+                );
+            }
+            Self::ByNumber
+                if named(model) && named(dataset) && dataset.iter().zip(model).any(|(a, b)| a != b) =>
+            {
+                remarks.push(format!(
+                    "the model's classes are {}; the dataset's are {}: the accuracy compares their numbers only",
+                    some(model),
+                    some(dataset)
+                ));
+            }
+            Self::ByNumber => {}
+        }
+        remarks
+    }
+}
+
+/// Whether these are more than numbers.
+fn named(names: &[String]) -> bool {
+    names.iter().any(|name| name.parse::<u32>().is_err())
+}
+
+/// The first few, for people.
+fn some(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| safe(name)).collect();
+    format!("{}{}", shown.join(", "), if names.len() > SHOWN { ", …" } else { "" })
 }
 
 #[cfg(test)]
@@ -49,12 +111,32 @@ mod tests {
     }
 
     #[test]
-    fn other_classes_are_told_and_the_same_ones_are_not() {
-        let (model, same) = (names(&["cat", "dog", "2"]), names(&["cat", "dog"]));
-        assert_eq!(other_names(&model, &same), None);
-        assert_eq!(other_names(&model, &[]), None);
-        assert_eq!(other_names(&names(&["0", "1"]), &same), None);
-        let told = other_names(&model, &names(&["apple", "pear", "plum", "fig"])).unwrap();
-        assert!(told.contains("cat, dog, 2") && told.contains("apple, pear, plum, …"), "{told}");
+    fn classes_are_matched_by_number_where_nothing_speaks_against_it() {
+        let model = names(&["cat", "dog", "2"]);
+        for dataset in [&["cat", "dog"][..], &[], &["0", "1", "2", "3"]] {
+            assert_eq!(Matching::of(&model, &names(dataset), false), Ok(Matching::ByNumber), "{dataset:?}");
+        }
+        assert_eq!(Matching::of(&names(&["0", "1"]), &model, false), Ok(Matching::ByNumber));
+        assert_eq!(Matching::of(&model, &names(&["apple"]), true), Ok(Matching::ByNumber), "as asked");
+    }
+
+    #[test]
+    fn the_same_classes_in_another_order_are_matched_by_name() {
+        let model = names(&["cat", "dog", "bird"]);
+        let matching = Matching::of(&model, &names(&["bird", "cat"]), false).unwrap();
+        assert_eq!(matching, Matching::ByName(vec![2, 0]));
+        assert_eq!((matching.output(0), matching.output(1), matching.output(2)), (Some(2), Some(0), None));
+        let remarks = matching.remarks(&model, &names(&["bird", "cat"]), &Images::default(), 3);
+        assert!(remarks.len() == 1 && remarks[0].contains("by name"), "{remarks:?}");
+    }
+
+    #[test]
+    fn classes_that_the_model_does_not_have_are_named() {
+        let model = names(&["cat", "dog"]);
+        let told = Matching::of(&model, &names(&["cat", "apple", "pear", "plum", "fig"]), false).unwrap_err();
+        assert!(told.contains("no apple, pear, plum, …") && told.contains("cat, dog"), "{told}");
+        let asked = Matching::of(&model, &names(&["apple"]), true).unwrap();
+        let remarks = asked.remarks(&model, &names(&["apple"]), &Images::default(), 2);
+        assert!(remarks[0].contains("compares their numbers only"), "{remarks:?}");
     }
 }

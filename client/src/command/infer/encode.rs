@@ -1,5 +1,7 @@
 //! Images and arrays as the model's input, batch by batch.
 
+use std::cell::Cell;
+
 use dyadic_data::{Images, Picture};
 use dyadic_proto::v1::Normalization;
 
@@ -35,12 +37,13 @@ pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
 }
 
-/// The images in batches of `size`, decoded as they are asked for.
+/// The images in batches of `size`, decoded as they are asked for. `gray` counts the gray ones that went as RGB.
 pub(super) fn images<'a>(
     images: &'a Images,
     model: &'a ServedModel,
     encoding: &'a Encoding,
     size: usize,
+    gray: &'a Cell<usize>,
 ) -> impl Iterator<Item = Result<Batch>> + 'a {
     let starts = (0..images.len()).step_by(size.max(1));
     starts.map(move |start| {
@@ -50,8 +53,11 @@ pub(super) fn images<'a>(
         };
         let mut batch = Batch { count: 0, dims, datatype: encoding.datatype(), bytes: Vec::new() };
         for i in start..images.len().min(start + size) {
-            let picture = fit(images.picture(i)?, model)
-                .map_err(|e| CliError::usage(format!("{}: {e}", images.name(i))))?;
+            let picture = images.picture(i)?;
+            let channels = picture.channels;
+            let picture =
+                fit(picture, model).map_err(|e| CliError::usage(format!("{}: {e}", images.name(i))))?;
+            gray.set(gray.get() + usize::from(channels != picture.channels));
             match encoding {
                 Encoding::Bytes => batch.bytes.extend_from_slice(&picture.pixels),
                 Encoding::Floats(n) => floats(&picture, n, &mut batch.bytes),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use dyadic_proto::v1::{self, CompareRequest, JobState, Metric};
 
-use super::describe;
+use super::{describe, gate};
 use crate::command::names::Names;
 use crate::command::tag;
 use crate::connect::Connection;
@@ -22,7 +22,12 @@ pub(crate) fn is_over(state: JobState) -> bool {
 /// What a job does, made or died of, in a few words.
 pub(crate) fn whereabouts(job: &v1::Job) -> String {
     if let Some(artifact) = &job.artifact {
-        return format!("{} v{}", safe(&artifact.served_name), artifact.version);
+        let kept = match (artifact.removed_at.is_some(), artifact.held.is_empty()) {
+            (true, _) => ", removed",
+            (false, false) => ", not live",
+            (false, true) => "",
+        };
+        return format!("{} v{}{kept}", safe(&artifact.served_name), artifact.version);
     }
     match (job.state(), &job.progress, &job.error) {
         (JobState::Running, _, _) if job.cancel_requested => "cancelling".into(),
@@ -122,6 +127,10 @@ pub(crate) fn facts(output: Output, job: &v1::Job, metrics: &[Metric]) -> Vec<(&
         ),
         ("accuracy", accuracy(metrics)),
         ("artifact", artifact.unwrap_or_default()),
+        (
+            "latest",
+            job.artifact.as_ref().and_then(gate::obstacle).map_or_else(String::new, |why| paint.warn(&why)),
+        ),
         ("error", error.unwrap_or_default()),
         (
             "progress",
@@ -184,6 +193,7 @@ fn spec_facts(spec: &v1::JobSpec) -> Vec<(&'static str, String)> {
         ("loss", word(spec.loss().as_str_name())),
         ("freeze at", spec.freeze_at.map(|f| f.to_string()).unwrap_or_default()),
         ("precision", word(spec.precision().as_str_name())),
+        ("goes live", safe(&spec.promote)),
     ]
 }
 

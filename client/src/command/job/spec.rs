@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use dyadic_data::normalization as published;
 use dyadic_proto::v1::{self, ActivationBits, JobSpec, Normalization, Splits, Tag};
 
+use super::gate;
 use crate::command::tag;
 
 /// What to quantize, with what, how.
@@ -30,6 +31,11 @@ pub(crate) struct SpecArgs {
     /// From −100 to 100; higher runs first
     #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100..=100), value_name = "N")]
     priority: Option<i32>,
+
+    /// Whether the result goes live by itself: always, never, or within:POINTS of the float network's accuracy; it is kept
+    /// either way [default: within:5]
+    #[arg(long, value_parser = gate::parse, value_name = "always|never|within:POINTS")]
+    promote: Option<String>,
 
     #[command(flatten)]
     quantization: Quantization,
@@ -287,6 +293,7 @@ impl SpecArgs {
             priority: self.priority,
             tags: self.tag.clone(),
             plan: q.plan.as_deref().map(plan).transpose()?.unwrap_or_default(),
+            promote: text(&self.promote),
         })
     }
 }
@@ -319,7 +326,7 @@ mod tests {
             "--name s --experiment e --tag a=b --priority -3 --method apq --bits 4 --codebook two-term --objective angle --strict --requant shift \
              --activation-bits-3x3 6 --activation-bits 8 --epochs 2 --batch-size 32 --lr 0.1 --momentum 0.8 --weight-decay 0.01 \
              --seed 7 --loss both --ema 0.9 --freeze-at 0.5 --threads 1 --precision bf16 --mean 0.5,0.25 --std 1,2 \
-             --train-split t --eval-split v --train-limit 10 --eval-limit 5 --augment false",
+             --train-split t --eval-split v --train-limit 10 --eval-limit 5 --augment false --promote within:2.5",
         )
         .unwrap();
         let wanted = JobSpec {
@@ -353,6 +360,7 @@ mod tests {
             priority: Some(-3),
             tags: vec![Tag { key: "a".into(), value: "b".into() }],
             plan: String::new(),
+            promote: "within:2.5".into(),
         };
         assert_eq!(spec, wanted);
     }
@@ -385,6 +393,9 @@ mod tests {
             "--train-limit 0",
             "--eval-limit -5",
             "--activation-bits 9",
+            "--promote sometimes",
+            "--promote within:-1",
+            "--promote within:200",
         ] {
             assert!(build(flags).is_err(), "{flags}");
         }

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use tonic::Code;
 
 use super::epochs::Epochs;
-use super::{describe, show};
+use super::{describe, gate, show};
 use crate::cli::until_interrupted;
 use crate::connect::Connection;
 use crate::error::{CliError, Kind, Result};
@@ -128,11 +128,14 @@ async fn tell(
                 output.line(format!("  accuracy  {}", output.paint.strong(&accuracy)))?;
             }
             let name = safe(&artifact.served_name);
+            let verb = if artifact.held.is_empty() { "served" } else { "kept" };
             output.line(format!(
-                "  served as {name} version {}, {}",
+                "  {verb} as {name} version {}, {}",
                 artifact.version,
                 units::bytes(artifact.size_bytes)
-            ))
+            ))?;
+            gate::obstacle(&artifact)
+                .map_or(Ok(()), |why| output.line(format!("  {}", output.paint.warn(&why))))
         }
         JobState::Failed => {
             let error = job.error.clone().unwrap_or_default();

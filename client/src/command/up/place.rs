@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::child::Child;
-use crate::connect::default_data_dir;
+use crate::connect::{ADDRESS_FILE, default_data_dir};
 use crate::error::{CliError, Result};
 
 /// The data folder and what is in it.
@@ -103,7 +103,7 @@ impl Place {
 
     /// Where the server writes its address, with what a run before wrote removed.
     pub(super) fn fresh_port_file(&self) -> Result<PathBuf> {
-        let path = self.data.join("address");
+        let path = self.data.join(ADDRESS_FILE);
         match std::fs::remove_file(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(CliError::file(&path, e)),
             _ => Ok(path),

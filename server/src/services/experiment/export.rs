@@ -116,7 +116,7 @@ fn run_line(job: &Job) -> Value {
     let artifact = job.artifact.0.as_ref().map(|made| {
         json!({
             "id": made.id, "sha256": made.sha256, "size_bytes": made.size_bytes, "version": made.version,
-            "summary": made.summary,
+            "summary": made.summary, "held": made.held, "removed_at": made.removed_at,
         })
     });
     let error = job.error_code.as_ref().map(|code| json!({ "code": code, "message": job.error_message }));
@@ -124,7 +124,7 @@ fn run_line(job: &Job) -> Value {
         "id": job.id, "owner": job.owner, "experiment": job.experiment, "state": job.state,
         "model": job.model_name, "dataset": job.dataset_name,
         "train_split": job.train_split, "eval_split": job.eval_split, "served_name": job.served_name,
-        "spec": job.spec, "settings": job.settings, "tags": job.tags, "retry_of": job.retry_of,
+        "spec": job.spec, "settings": job.settings, "promote": job.promote, "tags": job.tags, "retry_of": job.retry_of,
         "worker": job.worker, "host": job.host, "code_version": job.code_version,
         "created_at": job.created_at, "started_at": job.started_at, "finished_at": job.finished_at,
         "artifact": artifact, "error": error,

@@ -66,6 +66,7 @@ pub(crate) fn resolved(job: &Job) -> pb::JobSpec {
         splits: Some(pb::Splits { train: job.train_split.clone(), eval: job.eval_split.clone() }),
         priority: Some(job.priority),
         tags: tag_list(job.tags.clone()),
+        promote: job.promote.clone().unwrap_or_default(),
         // What another version wrote may not be readable here; the rest is shown all the same.
         ..job.settings.known().map(spec::to_proto).unwrap_or_default()
     }
@@ -80,6 +81,9 @@ pub(crate) fn artifact(made: &Artifact, served_name: &str) -> pb::Artifact {
         served_name: served_name.to_owned(),
         version: made.version,
         created_at: Some(timestamp(made.created_at)),
+        held: made.held.clone().unwrap_or_default(),
+        pinned: made.pinned.map_or(0, i64::unsigned_abs),
+        removed_at: made.removed_at.map(timestamp),
     }
 }
 

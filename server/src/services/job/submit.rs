@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::refusals::{self, Facts};
 use crate::auth::Identity;
 use crate::error::ApiError;
-use crate::services::convert::{scope, tags};
+use crate::services::convert::{promote, scope, tags};
 use crate::services::dataset::Reader;
 use crate::services::inspect::Extents;
 use crate::services::planning::Planner;
@@ -98,6 +98,7 @@ pub(crate) async fn new_job(
     let spec = spec.ok_or_else(|| ApiError::field("spec", "it is missing"))?;
     let idempotency_key = key(idempotency_key)?;
     let settled = spec::settle(&spec)?;
+    let promote = promote(&spec.promote)?;
     let priority = spec.priority.unwrap_or(0);
     if !(-100..=100).contains(&priority) {
         return Err(ApiError::field("priority", format!("{priority} is not in -100 to 100")));
@@ -129,6 +130,7 @@ pub(crate) async fn new_job(
         requires: Vec::new(),
         priority,
         max_stalls: MAX_STALLS,
+        promote,
         idempotency_key,
         tags: tags(spec.tags.clone())?,
         spec: as_submitted(&spec)?,

@@ -139,6 +139,7 @@ impl Quantize {
         let (network, model_sha256) = self.network()?;
         let Found { train, test, preprocess } = self.pictures.open(&network, self.seed.unwrap_or(0))?;
         let spec = self.job_spec(train.shape()[2])?;
+        self.check_plan(&network)?;
         if self.pictures.unlabelled() && spec.epochs > 0 && spec.loss != spec::Loss::Distill {
             bail!(
                 "images without labels train with the loss 'distill' alone (--spec), or not at all (--epochs 0)"

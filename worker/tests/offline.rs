@@ -109,8 +109,8 @@ fn a_plan_file_changes_the_layers_that_it_names_and_no_others() {
     // All that is wrong with a text, and then what is right and matches nothing.
     fs::write(&plan, text.replace("\"aptq\"", "\"aptp\"").replace("= 7", "= 9")).expect("written");
     let (done, said) = run(&folder.path().join("x"), &with);
-    assert!(!done && said.contains("line 3, column 37: \"aptp\" is not a method"), "{said}");
-    assert!(said.contains("line 4, column 66: bits: 9 is not in 2 to 8"), "{said}");
+    assert!(!done && said.contains("line 3, column 36: \"aptp\" is not a method"), "{said}");
+    assert!(said.contains("line 4, column 69: bits: 9 is not in 2 to 8"), "{said}");
     fs::write(&plan, text.replace("conv?", "cnv?")).expect("written");
     let (done, said) = run(&folder.path().join("x"), &with);
     assert!(!done && said.contains("line 5, column 1: it matches no layer"), "{said}");

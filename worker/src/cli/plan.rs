@@ -7,8 +7,9 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
+use dyadic_graph::network::Network;
 use dyadic_plan::codebook::{self, Family};
-use dyadic_plan::{Asked, MAX_TEXT, Mistakes};
+use dyadic_plan::{Asked, MAX_TEXT, Mistakes, without_effect};
 use dyadic_store::spec::{self, JobSpec};
 
 use super::{Method, Objective, Quantize};
@@ -42,6 +43,18 @@ impl Quantize {
         spec.activation_bits.other = rules.defaults.other_bits;
         spec.plan = (!rules.is_plain()).then(|| rules.to_toml());
         Ok(())
+    }
+
+    /// Looks whether every line of the plan's file says something of a layer, while its lines are still known: a
+    /// specification keeps the rules in its own words.
+    ///
+    /// # Errors
+    /// All lines that do not.
+    pub(super) fn check_plan(&self, network: &Network) -> anyhow::Result<()> {
+        let Some(text) = self.plan.as_deref().map(text).transpose()? else { return Ok(()) };
+        let rules = self.asked(Some(&text), None).read().rules;
+        let lines: Vec<String> = without_effect(network, &rules).iter().map(ToString::to_string).collect();
+        if lines.is_empty() { Ok(()) } else { Err(anyhow!("{}", lines.join("\n"))) }
     }
 
     fn asked<'a>(&'a self, text: Option<&'a str>, file: Option<&'a JobSpec>) -> Asked<'a> {

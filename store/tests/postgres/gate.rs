@@ -2,6 +2,7 @@
 
 use dyadic_store::history::{EventKind, JobFilter};
 use dyadic_store::job::{NewJob, Outcome, Published};
+use dyadic_store::queue::Retry;
 use dyadic_store::registry::{Promote, ServedModel};
 use dyadic_store::{ErrorKind, Store};
 use serde_json::{Value, json};
@@ -139,7 +140,8 @@ async fn a_success_tells_in_its_event_that_it_is_not_the_latest_and_why() {
     assert_eq!(reason, "not the latest: lenet is pinned to version 1");
     assert_eq!(job.promote.as_deref(), Some("within:2.5"));
     assert_eq!(job.artifact.0.unwrap().pinned, Some(1));
-    let again = fixture.store.retry(None, job.id, "ada", false, ROOM).await.unwrap();
+    let again = Retry { of: job.id, by: "ada", from_checkpoint: false, plan: None };
+    let again = fixture.store.retry(None, &again, ROOM).await.unwrap();
     assert_eq!(again.promote.as_deref(), Some("within:2.5"));
 }
 

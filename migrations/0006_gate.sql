@@ -7,16 +7,18 @@ ALTER TABLE job ADD COLUMN promote text
 -- Why a version is kept but not live; null is live.
 ALTER TABLE model_version ADD COLUMN held text CHECK (held <> '');
 
--- Why an artifact with this summary does not go live by itself; null if it does. Where no accuracies were measured, it
--- goes live unless its outputs are more noise than signal beside the float network's.
+-- Why an artifact with this summary does not go live by itself; null if it does. Where no accuracies were measured, the
+-- share of images on which it is of another opinion than its float network stands for the points, since no labels can make
+-- it lose more than that; and whatever is more noise than signal beside its float network is held.
 CREATE FUNCTION held_by_gate(promote text, summary jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     WITH figure AS (
         SELECT key, 100 * value::text::double precision AS percent, value::text::double precision AS plain
           FROM jsonb_each(CASE WHEN jsonb_typeof(summary) = 'object' THEN summary ELSE '{}' END)
-         WHERE key IN ('accuracy', 'float_accuracy', 'closeness_db') AND jsonb_typeof(value) = 'number'
+         WHERE key IN ('accuracy', 'float_accuracy', 'agreement', 'closeness_db') AND jsonb_typeof(value) = 'number'
     ), found AS (
         SELECT (SELECT percent FROM figure WHERE key = 'accuracy') AS engine,
                (SELECT percent FROM figure WHERE key = 'float_accuracy') AS float_network,
+               (SELECT percent FROM figure WHERE key = 'agreement') AS agreeing,
                (SELECT plain FROM figure WHERE key = 'closeness_db') AS decibels,
                coalesce(substring(promote FROM '^within:(.*)$')::double precision, 5) AS points
     )
@@ -26,7 +28,11 @@ CREATE FUNCTION held_by_gate(promote text, summary jsonb) RETURNS text LANGUAGE 
         WHEN float_network - engine > points + 1e-9 THEN
             format('%s %% is %s points below its float network''s %s %%', to_char(engine, 'FM990.0'),
                    to_char(float_network - engine, 'FM990.0'), to_char(float_network, 'FM990.0'))
-        WHEN (float_network - engine) IS NULL AND decibels < 0 THEN
+        WHEN (float_network - engine) IS NOT NULL THEN NULL
+        WHEN 100 - agreeing > points + 1e-9 THEN
+            format('no accuracy is known, and it agrees with its float network on %s %% of the images',
+                   to_char(agreeing, 'FM990.0'))
+        WHEN decibels < 0 THEN
             format('its outputs are more noise than signal beside its float network''s: %s dB', to_char(decibels, 'FM99990.0'))
         END
       FROM found

@@ -113,10 +113,8 @@ impl ServerArgs {
         let endpoint = self.endpoint(&address)?;
         let channel = endpoint.connect().await.map_err(|e| {
             let file = self.folder().join(ADDRESS_FILE);
-            let from = match self.server.is_none() && self.written_address().is_some() {
-                true => format!(" (which {} says)", file.display()),
-                false => String::new(),
-            };
+            let written = self.server.is_none() && self.written_address().is_some();
+            let from = if written { format!(" (which {} says)", file.display()) } else { String::new() };
             CliError::new(Kind::Unavailable, format!("cannot reach {address}{from}: {}", innermost(&e)))
                 .hint("start one with `dyadic up`, or name another with --server or DYADIC_SERVER")
         })?;

@@ -226,7 +226,9 @@ impl ServedModelService for ServedModelApi {
         let Removed { versions, left } =
             self.store.remove_versions(scope(&caller), &removal).await.map_err(ApiError::from)?;
         if !dry_run {
-            versions.iter().for_each(|version| self.registry.forget(&removal.name, *version));
+            for version in &versions {
+                self.registry.forget(&removal.name, *version);
+            }
         }
         let model = left.map(|model| self.moved(model, dry_run).into_inner());
         Ok(Response::new(pb::RemoveServedResponse { removed: versions, model }))

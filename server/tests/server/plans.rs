@@ -217,6 +217,7 @@ async fn a_retry_is_checked_and_planned_like_a_submission() {
         requires: vec![],
         priority: 0,
         max_stalls: 3,
+        promote: dyadic_store::registry::Promote::default(),
         idempotency_key: None,
         tags: old.tags,
         plan: None,

@@ -13,7 +13,8 @@ pub enum Promote {
     /// Be kept only.
     Never,
     /// Go live if the accuracy is at most so many points (of 100) below the float network's. Where no accuracies were
-    /// measured: unless the outputs are more noise than signal beside the float network's.
+    /// measured: if it is of another opinion than the float network on at most so many percent of the images, and its
+    /// outputs are not more noise than signal beside the float network's.
     Within(f64),
 }
 

@@ -2,6 +2,7 @@
 
 use dyadic_store::history::{EventKind, JobFilter};
 use dyadic_store::job::{NewJob, Outcome, Published};
+use dyadic_store::queue::Retry;
 use dyadic_store::registry::{Promote, ServedModel};
 use dyadic_store::{ErrorKind, Store};
 use serde_json::{Value, json};
@@ -66,6 +67,12 @@ async fn the_gate_does_what_the_job_asks() {
         (usual, unmeasured(-0.5), false),
         (Promote::Within(100.0), unmeasured(-0.5), false),
         (Promote::Always, unmeasured(-0.5), true),
+        (usual, json!({"agreement": 0.95, "closeness_db": 9.0}), true),
+        (usual, json!({"agreement": 0.94, "closeness_db": 9.0}), false),
+        (usual, json!({"agreement": 1.0, "closeness_db": -1.0}), false),
+        (Promote::Within(20.0), json!({"agreement": 0.81}), true),
+        (Promote::Always, json!({"agreement": 0.0}), true),
+        (usual, json!({"float_accuracy": 0.9, "accuracy": 0.89, "agreement": 0.5}), true),
         (usual, json!({"accuracy": 0.9}), true),
         (usual, json!({}), true),
         (usual, json!("not an object"), true),
@@ -139,7 +146,8 @@ async fn a_success_tells_in_its_event_that_it_is_not_the_latest_and_why() {
     assert_eq!(reason, "not the latest: lenet is pinned to version 1");
     assert_eq!(job.promote.as_deref(), Some("within:2.5"));
     assert_eq!(job.artifact.0.unwrap().pinned, Some(1));
-    let again = fixture.store.retry(None, job.id, "ada", false, ROOM).await.unwrap();
+    let again = Retry { of: job.id, by: "ada", from_checkpoint: false, plan: None };
+    let again = fixture.store.retry(None, &again, ROOM).await.unwrap();
     assert_eq!(again.promote.as_deref(), Some("within:2.5"));
 }
 

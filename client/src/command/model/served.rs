@@ -39,9 +39,9 @@ pub(super) async fn list(connection: &Connection, output: Output, page: &Page) -
             m.versions.len().to_string(),
             cell(&|v| v.accuracy.map(units::percent).unwrap_or_default()),
             cell(&|v| units::bytes(v.size_bytes)),
-            cell(&|v| match v.held.is_empty() {
-                false if m.latest == 0 => output.paint.warn("kept, not live"),
-                _ => state(v, output.paint),
+            cell(&|v| {
+                let only_kept = m.latest == 0 && !v.held.is_empty();
+                if only_kept { output.paint.warn("kept, not live") } else { state(v, output.paint) }
             }),
             cell(&|v| units::ago(v.created_at.as_ref(), now)),
         ]);

@@ -118,13 +118,12 @@ impl<'a> Judge<'a> {
             .run_batch(&mut self.scratches, Samples::Bytes(&batch.pixels), images, &mut logits)
             .map_err(|e| WorkerError::Model(e.to_string()))?;
         self.check(batch, &logits)?;
-        let float = match self.of.float.of(&batch.indices) {
-            Some(known) => known,
-            None => {
-                let net = self.net.get_or_insert_with(|| FloatNet::new(self.of.plan, PLACE));
-                let y = net.logits(self.of.plan, &self.of.coder.real(batch, PLACE));
-                float::values(self.of.plan, &y)?
-            }
+        let float = if let Some(known) = self.of.float.of(&batch.indices) {
+            known
+        } else {
+            let net = self.net.get_or_insert_with(|| FloatNet::new(self.of.plan, PLACE));
+            let y = net.logits(self.of.plan, &self.of.coder.real(batch, PLACE));
+            float::values(self.of.plan, &y)?
         };
         let rows = logits.chunks_exact(outputs).zip(float.chunks_exact(outputs));
         for ((ours, float), label) in rows.zip(&batch.labels) {

@@ -17,7 +17,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Quantize one model here and now: no server, no database.
-    Quantize(cli::Quantize),
+    Quantize(Box<cli::Quantize>),
     /// Claim and run jobs from the queue until told to stop.
     Run(job::Settings),
 }

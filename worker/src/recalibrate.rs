@@ -173,7 +173,7 @@ fn measure(
         .flat_map(|f| f.codes.iter().map(|&c| f.levels.get(usize::from(c)).copied().map_or(0.0, f32::from)))
         .collect();
     let levels = Tensor::from_slice(&levels).view(plan.weights[*weights].shape.map(|d| d as i64));
-    let sums = Sums::new(&levels, window.clone(), *groups, reach, Device::Cpu);
+    let sums = Sums::new(&levels, *window, *groups, reach, Device::Cpu);
     let mut moments = Moments::new(layer.filters.len());
     let mut room = memory;
     for (values, kept) in values.iter().zip(&mut kept) {

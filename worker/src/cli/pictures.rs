@@ -82,14 +82,13 @@ impl Pictures {
         };
         let in_memory = |set| Found { train: Loader::in_memory(set), test: None, preprocess: None };
         let path = match (&self.dataset, &self.calibration) {
-            (Some(path), _) => path,
             (None, Some(_)) if self.random() => {
                 return Ok(in_memory(data::random(RANDOM, [height, width, channels], seed)));
             }
             (None, Some(path)) if fs::metadata(path).is_ok_and(|meta| meta.is_file()) && is_array(path) => {
                 return Ok(in_memory(array::read(path)?));
             }
-            (None, Some(path)) => path,
+            (Some(path), _) | (None, Some(path)) => path,
             (None, None) => bail!(
                 "give --dataset PATH, or --calibration FOLDER, FILE.npy or random for a model without accuracy"
             ),

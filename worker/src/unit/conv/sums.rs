@@ -111,7 +111,7 @@ mod tests {
         let window = Window { kernel: [3, 3], stride: [1, 1], padding: [1; 4], dilation: [1, 1] };
         assert!(parts(&levels, 1, 4000).0.len() > 1);
         for reach in [255, 4000, 60_000, u32::MAX] {
-            let sums = Sums::new(&levels, window.clone(), 1, reach, Device::Cpu).run(&codes);
+            let sums = Sums::new(&levels, window, 1, reach, Device::Cpu).run(&codes);
             let wanted = convolve(&codes.to_kind(Kind::Double), &levels.to_kind(Kind::Double), &window, 1);
             assert!(sums.to_kind(Kind::Double).equal(&wanted), "{reach}");
         }

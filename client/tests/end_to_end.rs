@@ -72,6 +72,7 @@ fn from_an_onnx_file_to_a_served_network_and_back_from_every_accident() {
     doomed_jobs_are_refused_before_they_are_queued(&stack);
     other_classes_than_the_models_are_told(&stack);
     tokens_open_what_their_role_allows(&stack);
+    a_folder_of_pictures_goes_from_push_to_answer(&stack);
     plans::a_plan_file_is_edited_submitted_kept_and_compared(&stack, &job);
     plans::runs_are_found_by_their_beginnings_and_tags(&stack, &job);
     stack.stop();
@@ -391,6 +392,54 @@ fn other_classes_than_the_models_are_told(stack: &Stack) {
     assert!(text(&measured.stderr).contains("200 of 200 images"), "{}", text(&measured.stderr));
     let same = stack.json(&["infer", "lenet", "--dataset", stack.digits.to_str().expect("UTF-8")]);
     assert_eq!(same["remarks"], Value::Array(Vec::new()));
+}
+
+/// A picture of one gray, as a BMP.
+fn picture(height: u32, width: u32, gray: u8) -> Vec<u8> {
+    let row = (width * 3).next_multiple_of(4);
+    let mut file = b"BM".to_vec();
+    for value in
+        [54 + row * height, 0, 54, 40, width, height, 1 | 24 << 16, 0, row * height, 2835, 2835, 0, 0]
+    {
+        file.extend(value.to_le_bytes());
+    }
+    file.resize((54 + row * height) as usize, gray);
+    file
+}
+
+/// The commands of docs/your-own-data.md.
+fn a_folder_of_pictures_goes_from_push_to_answer(stack: &Stack) {
+    let photos = stack.folder.path().join("flowers");
+    for (class, gray) in [("daisy", 200), ("rose", 90), ("tulip", 20)] {
+        let folder = photos.join(class);
+        std::fs::create_dir_all(&folder).expect("created");
+        for n in 0..4u8 {
+            let picture = picture(24 + 3 * u32::from(n), 31, gray + n);
+            std::fs::write(folder.join(format!("{n}.bmp")), picture).expect("written");
+        }
+    }
+    let (photos, labels) = (photos.to_str().expect("UTF-8"), stack.folder.path().join("labels.txt"));
+    std::fs::write(&labels, "tulip\ndaisy\nrose\n").expect("written");
+    let labels = labels.to_str().expect("UTF-8");
+    let pushed = stack.ok(&["dataset", "push", photos, "--name", "flowers"]);
+    assert!(text(&pushed.stderr).contains("--labels"), "{}", text(&pushed.stderr));
+    let job =
+        ["job", "submit", "--model", "lenet", "--dataset", "flowers", "--name", "flowers", "--epochs", "0"];
+    let more = ["--validation", "0.25", "--resize", "22", "--crop", "20", "--promote", "always", "--watch"];
+    let refused = stack.run(&[job.as_slice(), &more].concat());
+    assert!(
+        !refused.status.success() && text(&refused.stderr).contains("daisy, rose, tulip"),
+        "{}",
+        text(&refused.stderr)
+    );
+    stack.ok(&[job.as_slice(), &more, &["--labels", labels]].concat());
+    stack.until_served("flowers", 1);
+    let named = format!("{photos}/rose/3.bmp");
+    let answer = stack.ok(&["infer", "flowers", &named, "--top", "1"]);
+    let said = text(&answer.stdout);
+    assert!(["tulip", "daisy", "rose"].iter().any(|name| said.contains(name)), "{said}");
+    let judged = stack.ok(&["infer", "flowers", "--dataset", photos, "--split", "train"]);
+    assert!(text(&judged.stdout).contains("12"), "{}", text(&judged.stdout));
 }
 
 fn tokens_open_what_their_role_allows(stack: &Stack) {

@@ -172,10 +172,10 @@ fn a_folder_of_pictures_of_any_size_calibrates_and_is_judged_by_agreement() {
     let dataset =
         [&["--dataset", path, "--epochs", "0", "--validation", "0.25"], resized.as_slice()].concat();
     let (done, _, said) = run(&dataset);
-    assert!(!done && said.contains("--classes"), "folder order says nothing: {said}");
+    assert!(!done && said.contains("--labels"), "folder order says nothing: {said}");
     let names = folder.path().join("names");
     fs::write(&names, "b\na\n").expect("written");
-    let with = ["--classes", names.to_str().expect("UTF-8")];
+    let with = ["--labels", names.to_str().expect("UTF-8")];
     let (done, told, said) = run(&[dataset.as_slice(), &with].concat());
     assert!(done && told.contains("float accuracy") && told.contains("images            6 "), "{told}{said}");
 }

@@ -61,11 +61,11 @@ pub(crate) fn job_id(text: &str) -> Result<Uuid, ApiError> {
 /// The first and the last id that begin with a prefix; `None` for an empty one.
 fn ids_of(prefix: &str) -> Result<Option<(Uuid, Uuid)>, ApiError> {
     let digits: String = prefix.chars().filter(|&c| c != '-').take(33).collect();
-    if digits.is_empty() && prefix.is_empty() {
+    if prefix.is_empty() {
         return Ok(None);
     }
     let end = |fill: &str| {
-        let rest = 32usize.checked_sub(digits.len())?;
+        let rest = 32usize.checked_sub(digits.len()).filter(|_| !digits.is_empty())?;
         format!("{digits}{}", fill.repeat(rest)).parse().ok()
     };
     let unlike = || ApiError::field("id_prefix", "it is not the beginning of an id");

@@ -86,13 +86,94 @@ async fn image_folders_are_kept_and_jobs_on_broken_pictures_refused() {
     let files = [("train/cat/1.png", &b"x"[..]), ("train/dog/1.png", b"y"), ("test/cat/2.png", b"z")];
     let reply = push(&server, "digits", "image-folder", &tar_of(&files)).await.unwrap();
     let dataset = reply.dataset.unwrap();
-    assert_eq!(dataset.unusable, "");
-    let train = &dataset.contents.unwrap().splits[0];
+    let contents = dataset.contents.unwrap();
+    assert_eq!((contents.broken, contents.classes), (3, vec!["cat".to_owned(), "dog".to_owned()]));
+    let train = &contents.splits[0];
     assert_eq!(
         (train.name.as_str(), train.images, train.height, train.highest_label),
         ("train", 2, 0, Some(1))
     );
-    assert_eq!(fields(&server, pb::JobSpec::default()).await, ["dataset", "batch_size"]);
+    assert_eq!(
+        fields(&server, pb::JobSpec::default()).await,
+        ["preprocess", "labels", "dataset", "batch_size"]
+    );
+}
+
+/// A black picture.
+fn bmp(height: u32, width: u32) -> Vec<u8> {
+    let row = (width * 3).next_multiple_of(4);
+    let mut file = b"BM".to_vec();
+    for value in
+        [54 + row * height, 0, 54, 40, width, height, 1 | 24 << 16, 0, row * height, 2835, 2835, 0, 0]
+    {
+        file.extend(value.to_le_bytes());
+    }
+    file.resize((54 + row * height) as usize, 0);
+    file
+}
+
+#[tokio::test]
+async fn pictures_of_any_size_are_taken_once_it_is_said_what_becomes_of_them_and_of_their_classes() {
+    let server = with_lenet().await;
+    let (small, wide) = (bmp(8, 8), bmp(20, 31));
+    let files = [
+        ("cat/1.bmp", &small[..]),
+        ("cat/2.bmp", &wide[..]),
+        ("dog/1.bmp", &wide[..]),
+        ("dog/2.bmp", &small[..]),
+    ];
+    push(&server, "digits", "image-folder", &tar_of(&files)).await.unwrap();
+    let whole = pb::JobSpec {
+        epochs: Some(0),
+        validation: Some(0.5),
+        labels: vec!["dog".into(), "cow".into(), "cat".into()],
+        preprocess: Some(pb::Preprocess {
+            shorter_side: 22,
+            crop: Some(pb::Size { height: 20, width: 20 }),
+            ..pb::Preprocess::default()
+        }),
+        ..pb::JobSpec::default()
+    };
+    let resolved = submit(&server, whole.clone()).await.unwrap();
+    assert_eq!(resolved.splits, Some(pb::Splits { train: "train".into(), eval: "validation".into() }));
+    assert_eq!(resolved.preprocess.unwrap().color(), pb::Color::Gray, "the model has one channel");
+    assert_eq!(resolved.labels, whole.labels);
+
+    let crop = pb::Preprocess {
+        crop: Some(pb::Size { height: 20, width: 24 }),
+        ..whole.preprocess.clone().unwrap()
+    };
+    let cases: [(pb::JobSpec, &[&str]); 6] = [
+        (pb::JobSpec { preprocess: None, ..whole.clone() }, &["preprocess"]),
+        (pb::JobSpec { preprocess: Some(crop), ..whole.clone() }, &["preprocess"]),
+        (pb::JobSpec { labels: vec![], ..whole.clone() }, &["labels"]),
+        (pb::JobSpec { labels: vec!["dog".into(), "cow".into()], ..whole.clone() }, &["labels"]),
+        (pb::JobSpec { validation: None, ..whole.clone() }, &["splits.eval"]),
+        (pb::JobSpec { epochs: Some(1), ..whole.clone() }, &["batch_size"]),
+    ];
+    for (spec, wanted) in cases {
+        assert_eq!(fields(&server, spec.clone()).await, wanted, "{spec:?}");
+    }
+}
+
+#[tokio::test]
+async fn pictures_without_labels_train_towards_the_float_model_or_not_at_all() {
+    let server = with_lenet().await;
+    let picture = bmp(20, 20);
+    let files = [("1.bmp", &picture[..]), ("2.bmp", &picture[..]), ("3.bmp", &picture[..])];
+    push(&server, "digits", "image-folder", &tar_of(&files)).await.unwrap();
+    let judged_on_them = || Some(pb::Splits { train: String::new(), eval: "train".into() });
+    let gray =
+        pb::Preprocess { resize: Some(pb::Size { height: 20, width: 20 }), ..pb::Preprocess::default() };
+    let spec = pb::JobSpec {
+        splits: judged_on_them(),
+        preprocess: Some(gray),
+        batch_size: Some(2),
+        ..pb::JobSpec::default()
+    };
+    assert_eq!(fields(&server, spec.clone()).await, ["loss"]);
+    submit(&server, pb::JobSpec { loss: pb::Loss::Distill.into(), ..spec.clone() }).await.unwrap();
+    submit(&server, pb::JobSpec { epochs: Some(0), ..spec }).await.unwrap();
 }
 
 #[tokio::test]

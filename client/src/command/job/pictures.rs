@@ -23,7 +23,7 @@ pub(crate) struct Pictures {
     interpolation: Option<Between>,
     /// Channels and their order [default: gray for a model of one channel, rgb for three]
     #[arg(long, value_enum)]
-    color: Option<Channels>,
+    channels: Option<Channels>,
     /// How training images vary [default: pad-and-crop]
     #[arg(long, value_enum)]
     training_images: Option<Vary>,
@@ -78,8 +78,10 @@ impl Pictures {
     pub(crate) fn build(&self) -> Result<Option<Preprocess>, String> {
         let size = |height, width| Some(Size { height, width });
         if self.resize.is_none() && self.crop.is_none() {
-            if self.interpolation.is_some() || self.color.is_some() || self.training_images.is_some() {
-                return Err("--interpolation, --color and --training-images need --resize or --crop".into());
+            if self.interpolation.is_some() || self.channels.is_some() || self.training_images.is_some() {
+                return Err(
+                    "--interpolation, --channels and --training-images need --resize or --crop".into()
+                );
             }
             return Ok(None);
         }
@@ -92,7 +94,7 @@ impl Pictures {
             Some(Between::Bicubic) => Interpolation::Bicubic,
             Some(Between::Nearest) => Interpolation::Nearest,
         };
-        let color = match self.color {
+        let color = match self.channels {
             None => Color::Unspecified,
             Some(Channels::Rgb) => Color::Rgb,
             Some(Channels::Bgr) => Color::Bgr,
@@ -169,7 +171,7 @@ mod tests {
 
     #[test]
     fn one_side_is_the_shorter_one_and_a_crop_is_square() {
-        let made = build("--resize 256 --crop 224 --color bgr").unwrap().unwrap();
+        let made = build("--resize 256 --crop 224 --channels bgr").unwrap().unwrap();
         assert_eq!((made.shorter_side, made.resize), (256, None));
         assert_eq!(made.crop, Some(Size { height: 224, width: 224 }));
         assert_eq!(told(&made), "shorter side 256, center 224 × 224, bgr");
@@ -181,7 +183,8 @@ mod tests {
 
     #[test]
     fn flags_that_leave_the_size_open_are_refused() {
-        for flags in ["--resize 256", "--resize 0 --crop 8", "--resize ax9", "--color rgb", "--crop 9000"] {
+        for flags in ["--resize 256", "--resize 0 --crop 8", "--resize ax9", "--channels rgb", "--crop 9000"]
+        {
             assert!(build(flags).is_err(), "{flags}");
         }
     }

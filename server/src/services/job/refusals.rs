@@ -261,8 +261,6 @@ fn against_batch(facts: &Facts<'_>) -> Option<Reason> {
 
 #[cfg(test)]
 mod tests {
-    use dyadic_data::{Broken, Split};
-
     use super::*;
 
     fn contents(shape: [usize; 3], images: u64, highest: u32) -> Contents {
@@ -270,6 +268,7 @@ mod tests {
         Contents {
             splits: vec![split(Split::Train), split(Split::Test)],
             uniform: true,
+            classes: Vec::new(),
             broken: dyadic_data::Broken::default(),
         }
     }

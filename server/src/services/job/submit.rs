@@ -76,10 +76,13 @@ impl Checks {
             train: &train_split,
             eval: &eval_split,
         };
-        let normalization = refusals::normalization(&settled.settings.normalization, &facts);
         let labels = refusals::labels(&settled.settings.labels, dataset, facts.format);
         let preprocess = refusals::preprocess(settled.settings.preprocess.as_ref(), &facts);
-        let settings = JobSpec { normalization, preprocess, labels, ..settled.settings.clone() };
+        let shaped = JobSpec { preprocess, labels, ..settled.settings.clone() };
+        // What is usual depends on the channels that come out.
+        facts.settings = &shaped;
+        let normalization = refusals::normalization(&shaped.normalization, &facts);
+        let settings = JobSpec { normalization, ..shaped.clone() };
         facts.settings = &settings;
         let mut reasons = settled.mistakes.clone();
         reasons.extend(refusals::of_data(&facts));

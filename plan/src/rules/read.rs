@@ -145,9 +145,9 @@ impl Reader<'_> {
         let Some(table) = self.table("defaults", value) else { return };
         for (key, _, value) in self.fields("defaults", table, &DEFAULTS) {
             match key {
-                "weights" => draft.weights = self.entry("defaults.weights", value, &CHOICE),
-                "first" => draft.first = self.entry("defaults.first", value, &CHOICE),
-                "last" => draft.last = self.entry("defaults.last", value, &CHOICE),
+                "weights" => draft.weights = Some(self.entry("defaults.weights", value, &CHOICE)),
+                "first" => draft.first = Some(self.entry("defaults.first", value, &CHOICE)),
+                "last" => draft.last = Some(self.entry("defaults.last", value, &CHOICE)),
                 "conv3x3_bits" => draft.conv3x3_bits = self.width(key, value, 4),
                 _ => draft.other_bits = self.width(key, value, 4),
             }
@@ -169,14 +169,14 @@ impl Reader<'_> {
             }
             let place = self.place(key.span().start);
             let entry = self.entry("a layer's rule", value, &LAYER);
-            if let (Ok(layers), Some(entry)) = (pattern, entry) {
+            if let Ok(layers) = pattern {
                 draft.layers.push(Named { layers, entry: Entry { place, ..entry } });
             }
         }
     }
 
     /// A codebook and widths; `"skip"` where `known` has it.
-    fn entry<'t>(&mut self, of: &str, value: &'t Spanned<DeValue<'t>>, known: &[&str]) -> Option<Entry> {
+    fn entry<'t>(&mut self, of: &str, value: &'t Spanned<DeValue<'t>>, known: &[&str]) -> Entry {
         let before = self.mistakes.len();
         let start = value.span().start;
         let mut entry = Entry {
@@ -191,7 +191,7 @@ impl Reader<'_> {
         };
         if known.contains(&"skip") && value.get_ref().as_str() == Some("skip") {
             entry.skip = true;
-            return Some(entry);
+            return entry;
         }
         if known.contains(&"skip") && !value.get_ref().is_table() {
             let given = self.shown(value);
@@ -209,7 +209,7 @@ impl Reader<'_> {
             }
         }
         entry.broken = self.mistakes.len() > before;
-        Some(entry)
+        entry
     }
 
     fn field<'t>(&mut self, key: &str, value: &'t Spanned<DeValue<'t>>, entry: &mut Entry) {
@@ -260,14 +260,12 @@ impl Reader<'_> {
             DeValue::Integer(number) => u8::from_str_radix(number.as_str(), number.radix()).ok(),
             _ => None,
         };
-        match number.filter(|bits| (least..=8).contains(bits)) {
-            Some(value) => Some(At { value, place: self.place(start) }),
-            None => {
-                let given = self.shown(value);
-                self.mistake(start, format!("{key}: {given} is not in {least} to 8"));
-                None
-            }
-        }
+        let Some(value) = number.filter(|bits| (least..=8).contains(bits)) else {
+            let given = self.shown(value);
+            self.mistake(start, format!("{key}: {given} is not in {least} to 8"));
+            return None;
+        };
+        Some(At { value, place: self.place(start) })
     }
 
     /// A value as it stands in the text, or its beginning.

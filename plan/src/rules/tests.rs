@@ -201,10 +201,10 @@ fn texts_that_are_no_plans_are_refused_in_words() {
         let found = mistakes(&text).join("\n");
         assert!(found.contains(expected), "{expected:?}: {found}");
     }
-    let many: String = (0..=MAX_RULES).map(|i| format!("\"{i}\" = \"skip\"\n")).collect();
+    let many = (0..=MAX_RULES).map(|i| format!("\"{i}\" = \"skip\"\n")).collect::<Vec<_>>().concat();
     let found = mistakes(&format!("{good}[layers]\n{many}"));
     assert_eq!(found, ["line 1010, column 1: 1001 rules are given; 1000 are allowed"]);
-    let wrong: String = (0..500).map(|i| format!("\"{i}\" = 1\n")).collect();
+    let wrong = (0..500).map(|i| format!("\"{i}\" = 1\n")).collect::<Vec<_>>().concat();
     assert_eq!(mistakes(&format!("{good}[layers]\n{wrong}")).len(), 100);
 }
 
@@ -294,7 +294,7 @@ fn no_text_makes_the_reader_panic_and_every_mistake_lies_in_the_text() {
     };
     for _ in 0..3000 {
         let mut text = good.clone();
-        for _ in 0..1 + random(4) {
+        for _ in 0..=random(4) {
             let at = random(text.len());
             match random(3) {
                 0 => text[at] = alphabet[random(alphabet.len())],

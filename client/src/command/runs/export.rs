@@ -33,7 +33,7 @@ pub(crate) struct Export {
 enum Sink<'a> {
     Stdout(Output),
     Lines(File, &'a Path),
-    Csv(Csv<File>),
+    Csv(Box<Csv<File>>),
 }
 
 impl Export {
@@ -46,7 +46,7 @@ impl Export {
             Some(path) => {
                 let file = File::create(path).map_err(|e| CliError::file(path, e))?;
                 let is_csv = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
-                if is_csv { Sink::Csv(Csv::new(file)?) } else { Sink::Lines(file, path) }
+                if is_csv { Sink::Csv(Box::new(Csv::new(file)?)) } else { Sink::Lines(file, path) }
             }
         };
         while let Some(part) = stream.message().await? {

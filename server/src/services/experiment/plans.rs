@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
 
-    fn run(rows: &[(&str, Option<&str>, &str)]) -> Option<Resolved> {
+    fn run(rows: &[(&str, Option<&str>, &str)]) -> Resolved {
         let row = |&(name, weights, writes): &(&str, Option<&str>, &str)| Row {
             name: name.into(),
             operation: "conv".into(),
@@ -75,15 +75,15 @@ mod tests {
             share: 0.5,
         };
         let total = Total { weights: 1, bytes: 1, macs: 1, shift_adds: 1 };
-        Some(Resolved { total, layers: rows.iter().map(row).collect() })
+        Resolved { total, layers: rows.iter().map(row).collect() }
     }
 
     #[test]
     fn only_layers_that_differ_are_told_and_runs_without_a_plan_do_not_count() {
         let a = run(&[("b", Some("two-term 4 l2"), "u8"), ("same", Some("x"), "u8"), ("pool", None, "u8")]);
         let b = run(&[("b", Some("two-term 5 l2"), "u8"), ("same", Some("x"), "u8"), ("cast", None, "u6")]);
-        assert_eq!(differing(&[a.clone(), None, a.clone()]), []);
-        let found = differing(&[a, None, b]);
+        assert_eq!(differing(&[Some(a.clone()), None, Some(a.clone())]), []);
+        let found = differing(&[Some(a), None, Some(b)]);
         let found: Vec<_> = found
             .iter()
             .map(|layer| (layer.name.as_str(), layer.planned.iter().map(String::as_str).collect()))

@@ -16,7 +16,7 @@ pub(super) fn settings(given: &pb::Preprocess) -> Result<Value, ApiError> {
         (0, Some(pb::Size { height, width })) => Some(Resize::Exact([height, width])),
         (_, Some(_)) => {
             return Err(ApiError::field(
-                &field("resize"),
+                field("resize"),
                 "one of shorter_side and resize is given, not both",
             ));
         }

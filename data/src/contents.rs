@@ -23,6 +23,9 @@ pub struct Contents {
     /// Images in files of their own whose headers cannot be read; they are counted in their splits.
     #[serde(default)]
     pub broken: Broken,
+    /// The folder or S3 prefix that the files stay in, if a manifest only lists them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
 }
 
 /// What was found of a split.
@@ -50,6 +53,7 @@ impl Contents {
             uniform: true,
             classes: source.classes().to_vec(),
             broken: Broken::default(),
+            base: source.manifest().map(|manifest| manifest.base().to_owned()),
         };
         for part in source.parts() {
             let mut count = Count { broken: contents.broken, ..Count::default() };

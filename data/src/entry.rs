@@ -1,12 +1,16 @@
-//! One file of a dataset: on disk, or in the middle of a tar.
+//! One file of a dataset: on disk, in the middle of a tar, or listed in a manifest and fetched or not.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flate2::read::GzDecoder;
+use sha2::{Digest as _, Sha256};
 
+use crate::dataset::hex;
 use crate::error::{DataError, Result};
+use crate::manifest::Listed;
 
 /// The most that is read of one file, unpacked.
 pub(crate) const FILE_LIMIT: u64 = 1 << 30;
@@ -22,6 +26,8 @@ pub struct Entry {
     start: u64,
     /// How many they are.
     pub size_bytes: u64,
+    /// What a manifest says that it is.
+    listed: Option<Arc<Listed>>,
 }
 
 impl Entry {
@@ -34,12 +40,37 @@ impl Entry {
         if !meta.is_file() {
             return Err(DataError::unusable(path.display(), "is not a file"));
         }
-        Ok(Entry { name: name.into(), path: path.to_owned(), start: 0, size_bytes: meta.len() })
+        Ok(Self::within(path, name, 0, meta.len()))
+    }
+
+    /// A file that a manifest lists; nobody knows yet where it is.
+    pub(crate) fn listed(name: impl Into<String>, listed: &Arc<Listed>) -> Self {
+        let entry = Self::within(Path::new(""), name, 0, listed.size_bytes);
+        Entry { listed: Some(Arc::clone(listed)), ..entry }
+    }
+
+    /// The same file, at this path.
+    pub(crate) fn at(self, path: PathBuf) -> Self {
+        Entry { path, ..self }
+    }
+
+    /// What a manifest says of it.
+    pub(crate) fn claim(&self) -> Option<&Arc<Listed>> {
+        self.listed.as_ref()
+    }
+
+    /// The folder that the name is below; none for what is no file of its own.
+    pub fn root(&self) -> Option<PathBuf> {
+        let below = Path::new(&self.name).components().count();
+        if self.start != 0 || !self.path.ends_with(&self.name) {
+            return None;
+        }
+        self.path.ancestors().nth(below).map(Path::to_owned)
     }
 
     /// `size_bytes` from `start` on, inside another file.
     pub(crate) fn within(path: &Path, name: impl Into<String>, start: u64, size_bytes: u64) -> Self {
-        Entry { name: name.into(), path: path.to_owned(), start, size_bytes }
+        Entry { name: name.into(), path: path.to_owned(), start, size_bytes, listed: None }
     }
 
     pub(crate) fn renamed(self, name: &str) -> Self {
@@ -49,11 +80,18 @@ impl Entry {
     /// What messages call it: its path, or its name where it lies in a tar.
     pub fn shown(&self) -> String {
         // Inside a tar a header comes first.
-        if self.start == 0 { self.path.display().to_string() } else { self.name.clone() }
+        if self.start != 0 || self.listed.is_some() {
+            self.name.clone()
+        } else {
+            self.path.display().to_string()
+        }
     }
 
     /// Its bytes as they are, from `position` on.
     pub(crate) fn raw(&self, position: u64) -> io::Result<Window> {
+        if self.path.as_os_str().is_empty() {
+            return Err(io::Error::other("it is listed in a manifest and has not been fetched"));
+        }
         let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", self.path.display()));
         let file = File::open(&self.path).map_err(named)?;
         let mut window = Window { file, start: self.start, size: self.size_bytes, at: 0 };
@@ -99,7 +137,21 @@ impl Entry {
         if bytes.len() as u64 > limit {
             return Err(DataError::malformed(self.shown(), format!("it is larger than {limit} bytes")));
         }
+        self.check(&bytes)?;
         Ok(bytes)
+    }
+
+    /// Holds the bytes against what a manifest says of them.
+    fn check(&self, bytes: &[u8]) -> Result<()> {
+        let Some(listed) = &self.listed else { return Ok(()) };
+        if bytes.len() as u64 == listed.size_bytes && hex(Sha256::new_with_prefix(bytes)) == listed.sha256 {
+            return Ok(());
+        }
+        Err(DataError::hinted(
+            self.shown(),
+            "it has changed since the manifest was made: its bytes have another hash",
+            "make a new manifest and push it",
+        ))
     }
 }
 

@@ -71,6 +71,11 @@ pub trait Format: Debug + Sync {
         true
     }
 
+    /// Whether names of files and folders alone tell what is in it.
+    fn is_of_folders(&self) -> bool {
+        false
+    }
+
     /// Names of the classes where the files have none, for labels up to `highest`; empty if they are unknown.
     fn names(&self, highest: Option<u32>) -> Vec<String> {
         let _ = highest;

@@ -1,4 +1,4 @@
-//! Folders of a dataset, whether they lie on disk or in a tar: what detection looks at.
+//! Folders of a dataset, whether they lie on disk, in a tar or in a manifest: what detection looks at.
 
 use std::collections::BTreeMap;
 use std::fs::FileType;
@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use crate::entry::Entry;
 use crate::error::{DataError, Result};
+use crate::manifest::Manifest;
 
 /// Where files are listed from.
 #[derive(Debug, Clone)]
 enum Place {
     Disk(PathBuf),
     Tar(Arc<Index>),
+    Manifest(Arc<Manifest>),
 }
 
 /// The files of a tar: path to position and size.
@@ -42,6 +44,11 @@ impl Folder {
         Folder { place: Place::Tar(Arc::new(index)), inside: String::new() }
     }
 
+    /// The root of what a manifest lists.
+    pub(crate) fn listed(manifest: &Arc<Manifest>) -> Self {
+        Folder { place: Place::Manifest(Arc::clone(manifest)), inside: String::new() }
+    }
+
     /// One file by itself.
     pub(crate) fn of_file(path: &Path, size: u64) -> Result<Self> {
         let name = path.file_name().and_then(|name| name.to_str());
@@ -60,7 +67,8 @@ impl Folder {
         match &self.place {
             Place::Disk(root) => root.join(&self.inside).display().to_string(),
             Place::Tar(_) if self.inside.is_empty() => "the archive".into(),
-            Place::Tar(_) => self.inside.clone(),
+            Place::Manifest(_) if self.inside.is_empty() => "the manifest".into(),
+            Place::Tar(_) | Place::Manifest(_) => self.inside.clone(),
         }
     }
 
@@ -73,7 +81,8 @@ impl Folder {
     pub(crate) fn folders(&self) -> Result<Vec<String>> {
         match &self.place {
             Place::Disk(root) => on_disk(&root.join(&self.inside), FileType::is_dir),
-            Place::Tar(index) => Ok(in_tar(index, &self.inside).folders),
+            Place::Tar(index) => Ok(children(&index.files, &self.inside).folders),
+            Place::Manifest(manifest) => Ok(children(manifest.files(), &self.inside).folders),
         }
     }
 
@@ -81,7 +90,8 @@ impl Folder {
     pub(crate) fn files(&self) -> Result<Vec<String>> {
         match &self.place {
             Place::Disk(root) => on_disk(&root.join(&self.inside), FileType::is_file),
-            Place::Tar(index) => Ok(in_tar(index, &self.inside).files),
+            Place::Tar(index) => Ok(children(&index.files, &self.inside).files),
+            Place::Manifest(manifest) => Ok(children(manifest.files(), &self.inside).files),
         }
     }
 
@@ -96,7 +106,8 @@ impl Folder {
                     .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"."))
                     .count())
             }
-            Place::Tar(index) => Ok(in_tar(index, &self.inside).hidden),
+            Place::Tar(index) => Ok(children(&index.files, &self.inside).hidden),
+            Place::Manifest(manifest) => Ok(children(manifest.files(), &self.inside).hidden),
         }
     }
 
@@ -110,6 +121,10 @@ impl Folder {
             Place::Tar(index) => {
                 let found = index.files.get(&format!("{}{name}", self.inside));
                 Ok(found.map(|&(start, size)| Entry::within(&index.archive, name, start, size)))
+            }
+            Place::Manifest(manifest) => {
+                let found = manifest.files().get(&format!("{}{name}", self.inside));
+                Ok(found.map(|listed| Entry::listed(name, listed)))
             }
         }
     }
@@ -152,17 +167,17 @@ fn on_disk(folder: &Path, wanted: impl Fn(&FileType) -> bool) -> Result<Vec<Stri
     Ok(names)
 }
 
-/// What lies directly in a folder of a tar.
+/// What lies directly in a folder of a tar or a manifest.
 struct Children {
     folders: Vec<String>,
     files: Vec<String>,
     hidden: usize,
 }
 
-fn in_tar(index: &Index, folder: &str) -> Children {
+fn children<T>(files: &BTreeMap<String, T>, folder: &str) -> Children {
     let mut children = Children { folders: Vec::new(), files: Vec::new(), hidden: 0 };
     let mut from = Bound::Excluded(folder.to_owned());
-    while let Some((path, _)) = index.files.range((from, Bound::Unbounded)).next() {
+    while let Some((path, _)) = files.range((from, Bound::Unbounded)).next() {
         let Some(rest) = path.strip_prefix(folder) else { break };
         let (name, list, next) = match rest.split_once('/') {
             // What follows the slash in the order of bytes is past the whole folder.

@@ -104,11 +104,17 @@ impl Picture {
         Ok(orientation::upright(lying, head.orientation))
     }
 
-    /// Height, width and channels that [`Picture::decode`] would give, from what stands before the pixels.
+    /// Height, width and channels that [`Picture::decode`] would give, from what stands before the pixels, or from the manifest
+    /// that lists the file.
     ///
     /// # Errors
     /// As [`Picture::decode`], as far as that tells.
     pub fn shape(entry: &Entry) -> Result<[usize; 3]> {
+        if let Some(listed) = entry.claim() {
+            let unread =
+                || DataError::malformed(entry.shown(), "its header could not be read for the manifest");
+            return listed.shape.ok_or_else(unread);
+        }
         let bytes = entry.head(HEAD)?;
         let head = match guarded(entry, &bytes, |kind| kind.head) {
             Err(_) if entry.size_bytes > HEAD => guarded(entry, &entry.read(FILE_LIMIT)?, |kind| kind.head)?,

@@ -1,7 +1,7 @@
 //! A dataset as it lies on disk or in an archive: its format, its splits, its classes, its files. Exactly one format must
 //! fit; nothing is guessed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::archive::{self, Kind};
@@ -9,6 +9,7 @@ use crate::entry::Entry;
 use crate::error::{DataError, Result};
 use crate::format::{self, Format, Found};
 use crate::listing::Folder;
+use crate::manifest::{self, Listed, Manifest};
 use crate::split::Split;
 
 /// How deep below the given path a dataset may lie (`package/data`, `cifar-10-batches-bin`).
@@ -34,6 +35,8 @@ pub struct Source {
     classes_from: &'static str,
     entries: Vec<Entry>,
     notes: Vec<String>,
+    /// Where the files are listed, if they are elsewhere.
+    manifest: Option<(Arc<Manifest>, Entry)>,
     /// Keeps what was unpacked.
     _unpacked: Option<Arc<tempfile::TempDir>>,
 }
@@ -56,6 +59,9 @@ impl Source {
         if meta.is_dir() {
             return find(&Folder::on_disk(path), path, &format::ALL);
         }
+        if path.extension().is_some_and(|ending| ending == "jsonl") {
+            return listed(Entry::file(path, manifest::NAME)?, &format::ALL);
+        }
         match archive::kind(path)? {
             Kind::Gzip => {
                 let unpacked = Arc::new(archive::unpack(path, read)?);
@@ -72,7 +78,8 @@ impl Source {
                 find(&Folder::of_file(path, meta.len())?, path, &format::ALL)
             }
             Kind::Zip | Kind::Other => {
-                let reason = "is neither a folder nor a .tgz, .tar.gz, .tar or .zip archive";
+                let reason =
+                    "is neither a folder nor a .tgz, .tar.gz, .tar or .zip archive nor a .jsonl manifest";
                 Err(DataError::unusable(path.display(), reason))
             }
         }
@@ -85,6 +92,35 @@ impl Source {
     pub fn in_tar(path: &Path, format: &'static dyn Format) -> Result<Self> {
         let shown = Path::new("the tar");
         find(&archive::index(path, shown)?, shown, &[format])
+    }
+
+    /// The manifest that lists the files, if they are elsewhere.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_ref().map(|(manifest, _)| manifest.as_ref())
+    }
+
+    /// The same dataset, with its files where `place` says that they are. Each is held to its hash when it is read.
+    ///
+    /// # Errors
+    /// What `place` says.
+    pub fn located<E>(
+        mut self,
+        place: &mut dyn FnMut(&str, &Listed) -> std::result::Result<PathBuf, E>,
+    ) -> std::result::Result<Self, E> {
+        for entry in &mut self.entries {
+            let Some(listed) = entry.claim() else { continue };
+            let path = place(&entry.name, listed)?;
+            *entry = entry.clone().at(path);
+        }
+        Ok(self)
+    }
+
+    /// The files that travel to a server: all, or the manifest that lists them.
+    pub fn packed(&self) -> Vec<Entry> {
+        match &self.manifest {
+            Some((_, file)) => vec![file.clone()],
+            None => self.entries.clone(),
+        }
     }
 
     /// What it is.
@@ -138,7 +174,7 @@ impl Source {
     fn new(format: &'static dyn Format, found: Found) -> Self {
         let Found { parts, classes, classes_from, mut entries, notes } = found;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Source { format, parts, classes, classes_from, entries, notes, _unpacked: None }
+        Source { format, parts, classes, classes_from, entries, notes, manifest: None, _unpacked: None }
     }
 }
 
@@ -153,6 +189,9 @@ fn is_array_file(path: &Path) -> bool {
 /// Finds the dataset in a folder or a little below; `shown` is what messages call it. What is only guessed counts where
 /// nothing else is found at any depth.
 fn find(root: &Folder, shown: &Path, formats: &[&'static dyn Format]) -> Result<Source> {
+    if let Some(entry) = root.file(manifest::NAME)? {
+        return listed(entry, formats);
+    }
     let ways: [Way; 2] = [|format, folder| format.detect(folder), |format, folder| format.guess(folder)];
     for way in ways {
         let mut level = vec![root.clone()];
@@ -167,6 +206,14 @@ fn find(root: &Folder, shown: &Path, formats: &[&'static dyn Format]) -> Result<
         }
     }
     Err(DataError::Unknown { path: shown.display().to_string() })
+}
+
+/// The dataset whose files a manifest lists: its pictures in folders, for nothing else can be told by names alone.
+fn listed(file: Entry, formats: &[&'static dyn Format]) -> Result<Source> {
+    let manifest = Arc::new(Manifest::read(&file)?);
+    let folders: Vec<&dyn Format> = formats.iter().copied().filter(|format| format.is_of_folders()).collect();
+    let found = find(&Folder::listed(&manifest), Path::new("the manifest"), &folders)?;
+    Ok(Source { manifest: Some((manifest, file)), ..found })
 }
 
 /// The one dataset in these folders.

@@ -21,6 +21,15 @@ impl Split {
     /// All of them.
     pub const ALL: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
 
+    /// What they are called, the first name of each being its own.
+    pub(crate) const NAMES: [(&str, Split); 5] = [
+        ("train", Split::Train),
+        ("validation", Split::Validation),
+        ("valid", Split::Validation),
+        ("val", Split::Validation),
+        ("test", Split::Test),
+    ];
+
     /// `train`, `validation` or `test`.
     pub fn name(self) -> &'static str {
         match self {
@@ -37,7 +46,7 @@ impl fmt::Display for Split {
     }
 }
 
-/// A name that is none of [`Split::ALL`]'s.
+/// A name that is none of theirs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is none of train, validation and test")]
 pub struct UnknownSplit(pub String);
@@ -46,7 +55,7 @@ impl FromStr for Split {
     type Err = UnknownSplit;
 
     fn from_str(name: &str) -> Result<Self, UnknownSplit> {
-        let found = Split::ALL.into_iter().find(|split| split.name() == name);
-        found.ok_or_else(|| UnknownSplit(name.to_owned()))
+        let found = Split::NAMES.into_iter().find(|(known, _)| *known == name);
+        found.map(|(_, split)| split).ok_or_else(|| UnknownSplit(name.to_owned()))
     }
 }

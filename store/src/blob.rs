@@ -119,18 +119,8 @@ impl BlobStore {
         Ok(BlobStore { objects: Arc::new(objects), prefix: Key::default(), folder: Some(folder) })
     }
 
-    #[cfg(feature = "s3")]
     fn s3(bucket: &str, prefix: &str) -> Result<Self, BlobError> {
-        // The HTTP client takes the process's TLS provider; a second installation is refused, which is fine.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let objects = object_store::aws::AmazonS3Builder::from_env().with_bucket_name(bucket).build()?;
-        Ok(BlobStore { objects: Arc::new(objects), prefix: Key::from(prefix), folder: None })
-    }
-
-    #[cfg(not(feature = "s3"))]
-    fn s3(bucket: &str, _prefix: &str) -> Result<Self, BlobError> {
-        let reason = "this build has no S3 support; build with the feature 's3'".to_string();
-        Err(BlobError::Url { url: format!("s3://{bucket}"), reason })
+        Ok(BlobStore { objects: crate::objects::bucket(bucket)?, prefix: Key::from(prefix), folder: None })
     }
 
     fn key(&self, digest: &Digest) -> Key {

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod history;
 pub mod job;
 pub mod notice;
+pub mod objects;
 pub mod queue;
 pub mod registry;
 pub mod spec;

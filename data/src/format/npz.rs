@@ -7,11 +7,7 @@ use zip::ZipArchive;
 
 use crate::entry::{Entry, Window};
 use crate::error::{DataError, Result};
-use crate::format::arrays::{self, Array, Arrays, Element, Use};
-use crate::format::{Format, Found, Sink};
-use crate::listing::Folder;
-use crate::source::Source;
-use crate::split::Split;
+use crate::format::arrays::{Array, Arrays, Element, Use};
 
 /// Longest header of an array; the words of a plain one take about a hundred bytes.
 const HEADER_LIMIT: usize = 4096;
@@ -24,34 +20,10 @@ const ARRAYS_LIMIT: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Npz;
 
-impl Format for Npz {
-    fn word(&self) -> &'static str {
-        "npz"
-    }
-
-    fn title(&self) -> &'static str {
-        "NumPy arrays"
-    }
-
-    fn known_by(&self) -> &'static str {
-        "a .npz of NumPy arrays (x_train, y_train, x_test, y_test)"
-    }
-
-    fn detect(&self, folder: &Folder) -> Result<Option<Found>> {
-        arrays::detect(self, folder)
-    }
-
-    fn scan(&self, source: &Source, split: Split, sink: &mut dyn Sink) -> Result<()> {
-        arrays::scan(self, source, split, sink)
-    }
-
-    /// Nobody knows what the images show.
-    fn mirrors(&self) -> bool {
-        false
-    }
-}
-
 impl Arrays for Npz {
+    const WORD: &'static str = "npz";
+    const TITLE: &'static str = "NumPy arrays";
+    const KNOWN_BY: &'static str = "a .npz of NumPy arrays (x_train, y_train, x_test, y_test)";
     const ENDING: &'static str = ".npz";
 
     fn names(&self, entry: &Entry) -> Result<Vec<String>> {

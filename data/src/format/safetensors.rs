@@ -7,11 +7,7 @@ use safetensors::tensor::Metadata;
 
 use crate::entry::Entry;
 use crate::error::{DataError, Result};
-use crate::format::arrays::{self, Array, Arrays, Element, Use};
-use crate::format::{Format, Found, Sink};
-use crate::listing::Folder;
-use crate::source::Source;
-use crate::split::Split;
+use crate::format::arrays::{Array, Arrays, Element, Use};
 
 /// Longest header; a network of many thousand weights has less.
 const HEADER_LIMIT: u64 = 8 << 20;
@@ -20,34 +16,10 @@ const HEADER_LIMIT: u64 = 8 << 20;
 #[derive(Debug)]
 pub(super) struct Safetensors;
 
-impl Format for Safetensors {
-    fn word(&self) -> &'static str {
-        "safetensors"
-    }
-
-    fn title(&self) -> &'static str {
-        "safetensors arrays"
-    }
-
-    fn known_by(&self) -> &'static str {
-        "a .safetensors file (x_train, y_train, x_test, y_test)"
-    }
-
-    fn detect(&self, folder: &Folder) -> Result<Option<Found>> {
-        arrays::detect(self, folder)
-    }
-
-    fn scan(&self, source: &Source, split: Split, sink: &mut dyn Sink) -> Result<()> {
-        arrays::scan(self, source, split, sink)
-    }
-
-    /// Nobody knows what the images show.
-    fn mirrors(&self) -> bool {
-        false
-    }
-}
-
 impl Arrays for Safetensors {
+    const WORD: &'static str = "safetensors";
+    const TITLE: &'static str = "safetensors arrays";
+    const KNOWN_BY: &'static str = "a .safetensors file (x_train, y_train, x_test, y_test)";
     const ENDING: &'static str = ".safetensors";
 
     fn names(&self, entry: &Entry) -> Result<Vec<String>> {

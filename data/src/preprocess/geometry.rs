@@ -72,7 +72,7 @@ pub(super) fn resized(
         return Err(DataError::unusable("resizing", format!("{reason} {width} × {height}")));
     }
     let algorithm = match interpolation {
-        Interpolation::Nearest => ResizeAlg::Nearest,
+        Interpolation::Nearest => return Ok(nearest(&picture, [height, width])),
         Interpolation::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
         Interpolation::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
     };
@@ -85,6 +85,28 @@ pub(super) fn resized(
     };
     done.map_err(|reason| DataError::unusable("resizing", reason))?;
     Ok(Picture { height, width, channels: picture.channels, pixels: pixels.into() })
+}
+
+/// Where each of `to` pixels is taken from of `from`: the middle of what it stands for. Pillow walks there by adding up, which
+/// is not the same as multiplying: between two pixels, the last bit decides.
+pub(super) fn nearest_of(from: usize, to: usize) -> impl Iterator<Item = usize> {
+    let step = from as f64 / to.max(1) as f64;
+    (0..to).scan(step * 0.5, move |at, _| {
+        let index = (*at as usize).min(from.saturating_sub(1));
+        *at += step;
+        Some(index)
+    })
+}
+
+fn nearest(picture: &Picture, [height, width]: [usize; 2]) -> Picture {
+    let channels = picture.channels;
+    let columns: Vec<usize> = nearest_of(picture.width, width).map(|column| column * channels).collect();
+    let mut pixels = Vec::with_capacity(height * width * channels);
+    for row in nearest_of(picture.height, height) {
+        let row = &picture.pixels[row * picture.width * channels..];
+        columns.iter().for_each(|&at| pixels.extend_from_slice(&row[at..at + channels]));
+    }
+    Picture { height, width, channels, pixels: pixels.into() }
 }
 
 /// One type for all images, though the source is only read: the resizer's code is made anew for every pair of types.

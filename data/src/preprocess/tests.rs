@@ -124,3 +124,16 @@ fn random_parts_keep_to_their_bounds_and_follow_from_their_numbers() {
     let cut = training::cut(&line, [1.0, 1.0], ratio, &mut Draws::new(7, 1, 0));
     assert_eq!((cut.height, cut.width, cut.left), (1, 1, 44));
 }
+
+#[test]
+fn the_nearest_pixels_are_those_that_pillow_takes() {
+    let index = index();
+    let cases = index["nearest"].as_array().unwrap();
+    assert!(cases.len() > 100);
+    for case in cases {
+        let [from, to] = ["from", "to"].map(|name| case[name].as_u64().unwrap() as usize);
+        let found: Vec<usize> = geometry::nearest_of(from, to).collect();
+        let wanted = case["taken"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize);
+        assert!(found.iter().copied().eq(wanted), "{from} to {to}");
+    }
+}

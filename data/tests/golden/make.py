@@ -133,6 +133,19 @@ def transforms():
     return cases, {"box": box, "size": [28, 24], "result": "box.png"}
 
 
+def nearest():
+    """Which pixels Pillow takes of a row, and of a column: both are walked alike."""
+    cases = []
+    for start in (50, 78, 80, 107, 150, 176, 232, 333, 375, 480, 500, 640):
+        for wanted in (7, 24, 32, 48, 64, 96, 100, 224, 256, 299):
+            row = Image.fromarray(np.arange(start, dtype=np.int32)[None])
+            taken = np.asarray(row.resize((wanted, 1), Image.Resampling.NEAREST))[0].tolist()
+            column = Image.fromarray(np.arange(start, dtype=np.int32)[:, None])
+            assert taken == np.asarray(column.resize((1, wanted), Image.Resampling.NEAREST))[:, 0].tolist()
+            cases.append({"from": start, "to": wanted, "taken": taken})
+    return cases
+
+
 MODES_OF_PILLOW = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -144,7 +157,9 @@ def main():
     found = pictures()
     cases, box = transforms()
     index = {"pictures": found, "transforms": cases, "resized_crop": box}
-    (HERE / "index.json").write_text(json.dumps(index, indent=1) + "\n")
+    text = json.dumps(index, indent=1).removesuffix("\n}")
+    rows = ",\n".join(f"  {json.dumps(case, separators=(',', ':'))}" for case in nearest())
+    (HERE / "index.json").write_text(f'{text},\n "nearest": [\n{rows}\n ]\n}}\n')
 
 
 if __name__ == "__main__":

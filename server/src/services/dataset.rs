@@ -166,6 +166,7 @@ fn contents_message(contents: Contents) -> pb::DatasetContents {
         classes: contents.classes,
         broken: contents.broken.count,
         first_broken: contents.broken.first,
+        base: contents.base.unwrap_or_default(),
     }
 }
 

@@ -19,12 +19,24 @@ pub(super) enum Matching {
 
 impl Matching {
     /// By number where the names agree, or one side has none that are more than numbers, or it is asked for; by name where
-    /// the model has all of the dataset's classes in other places.
+    /// the model has all of the dataset's classes in other places. Numbers that are only the order of folders (`ordered` is
+    /// false) are compared only if that is asked for.
     ///
     /// # Errors
-    /// The dataset's classes that the model does not have.
-    pub(super) fn of(model: &[String], dataset: &[String], by_number: bool) -> Result<Self, String> {
+    /// The dataset's classes that the model does not have, or that the model has no names where names alone would do.
+    pub(super) fn of(
+        model: &[String],
+        dataset: &[String],
+        ordered: bool,
+        by_number: bool,
+    ) -> Result<Self, String> {
         let agree = dataset.len() <= model.len() && dataset.iter().zip(model).all(|(a, b)| a == b);
+        if !by_number && !agree && !ordered && named(dataset) && !named(model) {
+            return Err(format!(
+                "the model has no names for its outputs, and the order of the class folders ({}) says nothing of it",
+                some(dataset)
+            ));
+        }
         if by_number || agree || !named(model) || !named(dataset) {
             return Ok(Self::ByNumber);
         }
@@ -114,16 +126,24 @@ mod tests {
     fn classes_are_matched_by_number_where_nothing_speaks_against_it() {
         let model = names(&["cat", "dog", "2"]);
         for dataset in [&["cat", "dog"][..], &[], &["0", "1", "2", "3"]] {
-            assert_eq!(Matching::of(&model, &names(dataset), false), Ok(Matching::ByNumber), "{dataset:?}");
+            assert_eq!(
+                Matching::of(&model, &names(dataset), true, false),
+                Ok(Matching::ByNumber),
+                "{dataset:?}"
+            );
         }
-        assert_eq!(Matching::of(&names(&["0", "1"]), &model, false), Ok(Matching::ByNumber));
-        assert_eq!(Matching::of(&model, &names(&["apple"]), true), Ok(Matching::ByNumber), "as asked");
+        assert_eq!(Matching::of(&names(&["0", "1"]), &model, true, false), Ok(Matching::ByNumber));
+        let folders = Matching::of(&[], &names(&["apple", "pear"]), false, false).unwrap_err();
+        assert!(folders.contains("apple, pear") && folders.contains("says nothing"), "{folders}");
+        let asked = Matching::of(&[], &names(&["apple", "pear"]), false, true);
+        assert_eq!(asked, Ok(Matching::ByNumber), "as asked");
+        assert_eq!(Matching::of(&model, &names(&["apple"]), true, true), Ok(Matching::ByNumber), "as asked");
     }
 
     #[test]
     fn the_same_classes_in_another_order_are_matched_by_name() {
         let model = names(&["cat", "dog", "bird"]);
-        let matching = Matching::of(&model, &names(&["bird", "cat"]), false).unwrap();
+        let matching = Matching::of(&model, &names(&["bird", "cat"]), false, false).unwrap();
         assert_eq!(matching, Matching::ByName(vec![2, 0]));
         assert_eq!((matching.output(0), matching.output(1), matching.output(2)), (Some(2), Some(0), None));
         let remarks = matching.remarks(&model, &names(&["bird", "cat"]), &Images::default(), 3);
@@ -133,9 +153,10 @@ mod tests {
     #[test]
     fn classes_that_the_model_does_not_have_are_named() {
         let model = names(&["cat", "dog"]);
-        let told = Matching::of(&model, &names(&["cat", "apple", "pear", "plum", "fig"]), false).unwrap_err();
+        let told =
+            Matching::of(&model, &names(&["cat", "apple", "pear", "plum", "fig"]), false, false).unwrap_err();
         assert!(told.contains("no apple, pear, plum, …") && told.contains("cat, dog"), "{told}");
-        let asked = Matching::of(&model, &names(&["apple"]), true).unwrap();
+        let asked = Matching::of(&model, &names(&["apple"]), true, true).unwrap();
         let remarks = asked.remarks(&model, &names(&["apple"]), &Images::default(), 2);
         assert!(remarks[0].contains("compares their numbers only"), "{remarks:?}");
     }

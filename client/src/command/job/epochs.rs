@@ -58,7 +58,7 @@ impl Epochs {
             if self.told.is_none() {
                 lines.push(paint.dim(&format!(
                     "{:>5}  {:>8}  {:>9}  {:>9}  {:>9}",
-                    "EPOCH", "LOSS", "TRAIN", "TEST", "IMAGES/S"
+                    "EPOCH", "LOSS", "TRAIN", "JUDGED", "IMAGES/S"
                 )));
             }
             self.told = Some(step);

@@ -84,6 +84,13 @@ pub(crate) fn accuracy(metrics: &[Metric]) -> String {
     }
 }
 
+/// How like the float network's the answers are; empty if nothing says so.
+pub(super) fn likeness(metrics: &[Metric]) -> String {
+    let agreement = value(metrics, "agreement").map(|share| format!("{} with float", units::percent(share)));
+    let closeness = value(metrics, "closeness_db").map(|db| format!("signal-to-noise {db:.1} dB"));
+    [agreement, closeness].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 pub(super) async fn job(connection: &Connection, output: Output, job: &v1::Job) -> Result<()> {
     output.value(&json::of(job)?)?;
     if output.json {

@@ -132,7 +132,7 @@ struct Images {
     /// Split to train with [default: train]
     #[arg(long, value_name = "SPLIT")]
     train_split: Option<String>,
-    /// Split to evaluate with [default: test]
+    /// Split to evaluate with [default: test where the dataset has one, else validation]
     #[arg(long, value_name = "SPLIT")]
     eval_split: Option<String>,
     /// Use only N training images, spread evenly over the split

@@ -127,6 +127,10 @@ async fn tell(
             if !accuracy.is_empty() {
                 output.line(format!("  accuracy  {}", output.paint.strong(&accuracy)))?;
             }
+            let likeness = show::likeness(&metrics);
+            if accuracy.is_empty() && !likeness.is_empty() {
+                output.line(format!("  agreement {}", output.paint.strong(&likeness)))?;
+            }
             let name = safe(&artifact.served_name);
             let verb = if artifact.held.is_empty() { "served" } else { "kept" };
             output.line(format!(

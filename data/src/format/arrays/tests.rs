@@ -88,6 +88,21 @@ fn images_and_labels_are_read_by_their_names_from_both_kinds_of_file() {
 }
 
 #[test]
+fn a_series_is_an_image_of_one_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("set.npz");
+    for (shape, expected) in
+        [("(2, 60)", [1, 60, 1]), ("(2, 1, 20, 3)", [1, 20, 3]), ("(2, 1, 80, 6)", [1, 80, 6])]
+    {
+        let pixels: Vec<u8> = (0..2 * expected.iter().product::<usize>()).map(|i| i as u8).collect();
+        npz(&path, &[("x_train", npy("|u1", shape, &pixels)), ("y_train", npy("|u1", "(2,)", &[0, 1]))]);
+        let set = load(dir.path(), Split::Train).unwrap();
+        assert_eq!([set.height, set.width, set.channels], expected);
+        assert!(set.images == pixels && set.len() == 2);
+    }
+}
+
+#[test]
 fn arrays_that_do_not_fit_are_refused_with_their_names() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("set.npz");
@@ -97,6 +112,8 @@ fn arrays_that_do_not_fit_are_refused_with_their_names() {
         (npy("<f4", "(2, 2, 2)", &[0; 32]), labels(), "f4"),
         (npy("<u2", "(2, 2, 2)", &[0; 16]), labels(), "uint8"),
         (npy("|u1", "(2, 3, 8, 8)", &[0; 384]), labels(), "channels come last"),
+        (npy("|u1", "(2, 1, 8, 8)", &[0; 128]), labels(), "channels come last"),
+        (npy("|u1", "(2,)", &[0; 2]), labels(), "series N × L"),
         (npy("|u1", "(3, 2, 2)", &[0; 12]), labels(), "3 images for 2 labels"),
         (npy("|u1", "(2, 2, 2)", &[0; 7]), labels(), "ends before its image 1"),
         (npy("|u1", "(2, 0, 2)", &[]), labels(), "bytes are read"),

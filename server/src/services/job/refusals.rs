@@ -270,6 +270,7 @@ mod tests {
             uniform: true,
             classes: Vec::new(),
             broken: dyadic_data::Broken::default(),
+            base: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! From a submitted spec to a job.
 
-use dyadic_data::Contents;
+use dyadic_data::{Contents, Split};
 use dyadic_proto::v1 as pb;
 use dyadic_store::Store;
 use dyadic_store::job::{Job, NewJob};
@@ -25,6 +25,8 @@ const MAX_KEY: usize = 128;
 /// Names of the splits where the spec has none; the first that the dataset has.
 const TRAIN_SPLITS: [&str; 1] = ["train"];
 const EVAL_SPLITS: [&str; 2] = ["test", VALIDATION];
+/// What workers can do that may read pictures where they are.
+const IN_PLACE: &str = "in-place";
 /// The split that a share of the training images can make.
 pub(super) const VALIDATION: &str = "validation";
 
@@ -52,6 +54,8 @@ pub(super) struct Checked {
     pub(super) eval_split: String,
     /// What becomes of each layer, as text.
     pub(super) plan: String,
+    /// What a worker must be able to do.
+    pub(super) requires: Vec<String>,
 }
 
 impl Checks {
@@ -88,7 +92,10 @@ impl Checks {
         reasons.extend(refusals::of_data(&facts));
         match self.planner.plan(model, &settled).await? {
             Ok(plan) if reasons.is_empty() => {
-                return Ok(Checked { settings, train_split, eval_split, plan: plan.to_toml() });
+                let plan = plan.to_toml();
+                let in_place = contents.is_some_and(|contents| contents.base.is_some());
+                let requires = if in_place { vec![IN_PLACE.to_owned()] } else { Vec::new() };
+                return Ok(Checked { settings, train_split, eval_split, plan, requires });
             }
             Ok(_) => {}
             Err(refusals) => reasons.extend(refusals::of_layers(&refusals)),
@@ -122,7 +129,7 @@ pub(crate) async fn new_job(
     let dataset = store.dataset(scope(caller), &spec.dataset).await?;
     let splits = spec.splits.clone().unwrap_or_default();
     let inputs = Inputs { model: &model, dataset: &dataset, settled, splits };
-    let Checked { settings, train_split, eval_split, plan } = checks.check(inputs).await?;
+    let Checked { settings, train_split, eval_split, plan, requires } = checks.check(inputs).await?;
     let served_name = if spec.served_name.is_empty() { model.name.clone() } else { spec.served_name.clone() };
     check_name("served name", &served_name)?;
     let experiment =
@@ -137,7 +144,7 @@ pub(crate) async fn new_job(
         eval_split,
         served_name,
         settings,
-        requires: Vec::new(),
+        requires,
         priority,
         max_stalls: MAX_STALLS,
         promote,
@@ -186,7 +193,8 @@ fn known_splits<'a>(dataset: &'a Dataset, contents: Option<&'a Contents>) -> Vec
 /// The split that is meant: the one asked for, or else the first of the usual ones that is known to be there.
 fn split(asked: &str, usual: &[&str], known: &[&str]) -> String {
     if !asked.is_empty() {
-        return asked.to_owned();
+        // `val` is what many call it.
+        return asked.parse().map_or_else(|_| asked.to_owned(), |split: Split| split.name().to_owned());
     }
     let there = usual.iter().find(|name| known.contains(name));
     there.or(usual.first()).map(|&name| name.to_owned()).unwrap_or_default()
@@ -239,6 +247,7 @@ mod tests {
         assert_eq!(find("", &["train", "validation"]), "validation");
         assert_eq!(find("train", &["train", "test"]), "train");
         assert_eq!(find("holdout", &["train", "test"]), "holdout");
+        assert_eq!(find("val", &["train", "validation"]), "validation");
         assert_eq!(find("", &["train"]), "test");
     }
 }

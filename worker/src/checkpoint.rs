@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
+use crate::closeness::Closeness;
 use crate::error::WorkerError;
 use crate::state::{LayerState, Param, State, StepState};
 use dyadic_plan::Plan;
@@ -35,9 +36,77 @@ struct Header {
     /// There is no state yet: the float network is measured and nothing else done.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     measured_only: bool,
+    /// There is no state yet: the float network is being measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    measuring: Option<Measuring>,
+    /// The state is trained to its end, and the engine is being held against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    verified: Option<Counts>,
+}
+
+/// How far the float network's pass over the evaluation images is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measuring {
+    /// Images asked for so far: the first so many.
+    pub images: u64,
+    /// Those that could be read.
+    pub done: u64,
+    /// Those whose largest output is at the label.
+    pub hits: u64,
+}
+
+/// How far the engine's pass over the evaluation images is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verified {
+    /// Images asked for, read, right, and of the float network's opinion so far.
+    pub counts: Counts,
+    /// Sums over the outputs.
+    pub closeness: Closeness,
+}
+
+/// The numbers of [`Verified`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// SHA-256, hex, of the folded state that the engine computes with: [`State::sha256`].
+    pub state_sha256: String,
+    /// Images asked for so far: the first so many.
+    pub images: u64,
+    /// Those that could be read.
+    pub done: u64,
+    /// Those whose largest output is at the label.
+    pub correct: u64,
+    /// Those whose largest output is the float network's.
+    pub agreeing: u64,
+    /// The digest over the outputs, unfinished, hex.
+    pub digest: String,
 }
 
 impl Header {
+    fn new(origin: &Origin) -> Self {
+        Header {
+            version: VERSION,
+            origin: origin.clone(),
+            step: 0,
+            input_step: 1.0,
+            float_accuracy: None,
+            float_accuracy_bits: None,
+            measured_only: false,
+            measuring: None,
+            verified: None,
+        }
+    }
+
+    fn measured(self, accuracy: Option<f64>) -> Self {
+        Header { float_accuracy: accuracy, float_accuracy_bits: accuracy.map(f64::to_bits), ..self }
+    }
+
+    /// A file of this and the tensors.
+    fn with(self, tensors: Vec<(String, TensorView)>) -> Result<Vec<u8>, WorkerError> {
+        let header = serde_json::to_string(&self).map_err(|e| WorkerError::Checkpoint(e.to_string()))?;
+        let metadata = HashMap::from([(KEY.to_string(), header)]);
+        safetensors::serialize(tensors, Some(metadata)).map_err(|e| WorkerError::Checkpoint(e.to_string()))
+    }
+
     fn float_accuracy(&self) -> Option<f64> {
         self.float_accuracy_bits.map(f64::from_bits).or(self.float_accuracy)
     }
@@ -46,6 +115,8 @@ impl Header {
 /// What a run goes on from.
 #[derive(Debug, Clone)]
 pub enum Resumed {
+    /// The float network is being measured.
+    Measuring(Measuring),
     /// The float network's accuracy, measured; nothing else was done.
     Measured(f64),
     /// A state.
@@ -53,12 +124,15 @@ pub enum Resumed {
 }
 
 impl Resumed {
-    /// Reads either form and checks that it fits `plan` and `origin`.
+    /// Reads any form and checks that it fits `plan` and `origin`.
     ///
     /// # Errors
     /// As [`Checkpoint::from_bytes`].
     pub fn from_bytes(bytes: &[u8], plan: &Plan, origin: &Origin) -> Result<Self, WorkerError> {
         let header = header(bytes, origin)?;
+        if let Some(measuring) = header.measuring {
+            return Ok(Resumed::Measuring(measuring));
+        }
         match header.float_accuracy().filter(|_| header.measured_only) {
             Some(accuracy) => Ok(Resumed::Measured(accuracy)),
             None => Checkpoint::from_bytes(bytes, plan, origin).map(|c| Resumed::State(Box::new(c))),
@@ -71,19 +145,16 @@ impl Resumed {
 /// # Errors
 /// [`WorkerError::Checkpoint`] if it cannot be serialized.
 pub fn measured(origin: &Origin, float_accuracy: f64) -> Result<Vec<u8>, WorkerError> {
-    let header = Header {
-        version: VERSION,
-        origin: origin.clone(),
-        step: 0,
-        input_step: 1.0,
-        float_accuracy: Some(float_accuracy),
-        float_accuracy_bits: Some(float_accuracy.to_bits()),
-        measured_only: true,
-    };
-    let header = serde_json::to_string(&header).map_err(|e| WorkerError::Checkpoint(e.to_string()))?;
-    let metadata = HashMap::from([(KEY.to_string(), header)]);
-    let nothing: Vec<(String, TensorView)> = Vec::new();
-    safetensors::serialize(nothing, Some(metadata)).map_err(|e| WorkerError::Checkpoint(e.to_string()))
+    let header = Header { measured_only: true, ..Header::new(origin).measured(Some(float_accuracy)) };
+    header.with(Vec::new())
+}
+
+/// The checkpoint of a run that is measuring the float network.
+///
+/// # Errors
+/// As [`measured`].
+pub fn measuring(origin: &Origin, measuring: Measuring) -> Result<Vec<u8>, WorkerError> {
+    Header { measuring: Some(measuring), ..Header::new(origin) }.with(Vec::new())
 }
 
 /// A checkpoint's head, if it fits `origin`.
@@ -118,9 +189,13 @@ pub struct Checkpoint {
     pub state: State,
     /// The float network's accuracy, measured once.
     pub float_accuracy: Option<f64>,
+    /// Where the state is trained to its end: what the engine has been held to so far.
+    pub verified: Option<Verified>,
 }
 
 const VERSION: u32 = 2;
+/// The sums of [`Verified::closeness`].
+const CLOSENESS: &str = "verified.closeness";
 /// The metadata that holds the header.
 const KEY: &str = "dyadic-checkpoint";
 
@@ -155,24 +230,25 @@ impl Checkpoint {
         let steps = self.state.steps.iter().flat_map(|s| [s.exponent as f32, s.latent, s.first, s.second]);
         tensors.insert("steps".into(), steps.collect());
         let header = Header {
-            version: VERSION,
-            origin: self.origin.clone(),
             step: self.state.step,
             input_step: self.state.input_step,
-            float_accuracy: self.float_accuracy,
-            float_accuracy_bits: self.float_accuracy.map(f64::to_bits),
-            measured_only: false,
+            verified: self.verified.as_ref().map(|v| v.counts.clone()),
+            ..Header::new(&self.origin).measured(self.float_accuracy)
         };
-        let header = serde_json::to_string(&header).map_err(|e| WorkerError::Checkpoint(e.to_string()))?;
-        let metadata = HashMap::from([(KEY.to_string(), header)]);
-        let bytes: BTreeMap<&String, Vec<u8>> =
-            tensors.iter().map(|(n, v)| (n, v.iter().flat_map(|x| x.to_le_bytes()).collect())).collect();
-        let views = bytes
-            .iter()
-            .map(|(n, b)| TensorView::new(Dtype::F32, vec![b.len() / 4], b).map(|v| ((*n).clone(), v)))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| WorkerError::Checkpoint(e.to_string()))?;
-        safetensors::serialize(views, Some(metadata)).map_err(|e| WorkerError::Checkpoint(e.to_string()))
+        let mut bytes: BTreeMap<&str, (Dtype, Vec<u8>)> = BTreeMap::new();
+        for (name, values) in &tensors {
+            bytes.insert(name, (Dtype::F32, values.iter().flat_map(|x| x.to_le_bytes()).collect()));
+        }
+        if let Some(verified) = &self.verified {
+            let sums = verified.closeness.sums().iter().flat_map(|x| x.to_le_bytes()).collect();
+            bytes.insert(CLOSENESS, (Dtype::F64, sums));
+        }
+        let views = bytes.iter().map(|(name, (dtype, bytes))| {
+            let view = TensorView::new(*dtype, vec![bytes.len() * 8 / dtype.bitsize()], bytes);
+            view.map(|view| ((*name).to_owned(), view))
+        });
+        let views = views.collect::<Result<Vec<_>, _>>();
+        header.with(views.map_err(|e| WorkerError::Checkpoint(e.to_string()))?)
     }
 
     /// Reads a checkpoint and checks that it fits `plan` and `origin`.
@@ -193,7 +269,11 @@ impl Checkpoint {
             state.steps.push(StepState { exponent: s[0] as i32, latent: s[1], first: s[2], second: s[3] });
         }
         let float_accuracy = header.float_accuracy();
-        Ok(Checkpoint { origin: header.origin, state, float_accuracy })
+        let verified = match header.verified {
+            Some(counts) => Some(Verified { closeness: read.closeness(counts.done)?, counts }),
+            None => None,
+        };
+        Ok(Checkpoint { origin: header.origin, state, float_accuracy, verified })
     }
 }
 
@@ -202,6 +282,18 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// The sums over so many images.
+    fn closeness(&self, images: u64) -> Result<Closeness, WorkerError> {
+        let bad = |e: &dyn std::fmt::Display| WorkerError::Checkpoint(format!("{CLOSENESS}: {e}"));
+        let view = self.file.tensor(CLOSENESS).map_err(|e| bad(&e))?;
+        if view.dtype() != Dtype::F64 {
+            return Err(bad(&"it has the wrong type"));
+        }
+        let read = |b: &[u8]| f64::from_le_bytes(b.try_into().unwrap_or_default());
+        let sums: Vec<f64> = view.data().chunks_exact(8).map(read).collect();
+        Closeness::of_sums(images, &sums).ok_or_else(|| bad(&"it has the wrong size"))
+    }
+
     fn tensor(&self, name: &str, len: Option<usize>) -> Result<Vec<f32>, WorkerError> {
         let view = self.file.tensor(name).map_err(|e| WorkerError::Checkpoint(format!("{name}: {e}")))?;
         if view.dtype() != Dtype::F32 || len.is_some_and(|l| view.data().len() != 4 * l) {
@@ -275,15 +367,7 @@ mod tests {
             for correct in 0..=images {
                 let accuracy = f64::from(correct) / f64::from(images);
                 let origin = Origin { fingerprint: String::new(), arithmetic: String::new() };
-                let header = Header {
-                    version: VERSION,
-                    origin,
-                    step: 0,
-                    input_step: 1.0,
-                    float_accuracy: Some(accuracy),
-                    float_accuracy_bits: Some(accuracy.to_bits()),
-                    measured_only: false,
-                };
+                let header = Header::new(&origin).measured(Some(accuracy));
                 let text = serde_json::to_string(&header).expect("plain data");
                 let read: Header = serde_json::from_str(&text).expect("its own form");
                 assert_eq!(read.float_accuracy(), Some(accuracy), "{correct} of {images}");

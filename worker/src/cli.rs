@@ -1,6 +1,7 @@
 //! `dyadic-worker quantize`: the offline form of a job.
 
 mod array;
+mod manifest;
 mod pictures;
 mod plan;
 
@@ -21,6 +22,8 @@ use crate::memory;
 use crate::observer::{Control, Observer, Phase, Progress};
 use crate::quantize::{Report, Request, bundle_sha256, quantize};
 use pictures::{Found, Pictures};
+
+pub use manifest::ManifestOf;
 
 /// Quantize one model here and now.
 #[derive(Debug, Args)]
@@ -293,7 +296,13 @@ fn print_report(report: &Report, out: &Path) {
     if report.images_per_second > 0.0 {
         println!("training          {:.0} images/s", report.images_per_second);
     }
+    let seconds: Vec<String> =
+        report.seconds.iter().map(|(phase, seconds)| format!("{phase} {seconds:.1}")).collect();
+    println!("seconds           {}", seconds.join(", "));
 }
+
+/// Between two checkpoints within a pass over the evaluation images.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
 /// Progress on the terminal; plain lines where there is none.
 struct Console {
@@ -302,6 +311,8 @@ struct Console {
     plain: bool,
     checkpoint: Option<PathBuf>,
     last: Instant,
+    /// When a pass over the evaluation images last kept how far it is.
+    kept: Instant,
 }
 
 impl Console {
@@ -312,7 +323,7 @@ impl Console {
         if let Ok(style) = ProgressStyle::with_template("{msg:10} {wide_bar} {pos}/{len} {eta}") {
             bar.set_style(style);
         }
-        Console { bar, phase: None, plain, checkpoint, last: Instant::now() }
+        Console { bar, phase: None, plain, checkpoint, last: Instant::now(), kept: Instant::now() }
     }
 }
 
@@ -348,6 +359,14 @@ impl Observer for Console {
 
     fn wants_checkpoint(&mut self, step: u64) -> bool {
         self.checkpoint.is_some() && step.is_multiple_of(200)
+    }
+
+    fn wants_checkpoint_within(&mut self, _phase: Phase) -> bool {
+        let due = self.checkpoint.is_some() && self.kept.elapsed() > CHECKPOINT_EVERY;
+        if due {
+            self.kept = Instant::now();
+        }
+        due
     }
 
     fn checkpoint(&mut self, bytes: Vec<u8>, _step: u64) -> Control {

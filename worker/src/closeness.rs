@@ -4,7 +4,7 @@
 //! 10·log₁₀ Σ(f − f̄ₖ)² / Σ(d − d̄ₖ)² with d = q − f.
 
 /// Sums over inputs, in f64.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Closeness {
     inputs: f64,
     /// Per output: Σf, Σf², Σd, Σd².
@@ -24,6 +24,17 @@ impl Closeness {
             }
             self.inputs += 1.0;
         }
+    }
+
+    /// The sums, four an output, from which [`Closeness::of_sums`] goes on.
+    pub fn sums(&self) -> &[f64] {
+        self.sums.as_flattened()
+    }
+
+    /// What had taken in so many inputs and had these sums; none if they are not four an output.
+    pub fn of_sums(inputs: u64, sums: &[f64]) -> Option<Self> {
+        let (sums, rest) = sums.as_chunks::<4>();
+        rest.is_empty().then(|| Closeness { inputs: inputs as f64, sums: sums.to_vec() })
     }
 
     /// Signal-to-noise in dB; `None` where there is no signal (one input, or outputs that never change) or no noise.

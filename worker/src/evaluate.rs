@@ -7,17 +7,19 @@ use dyadic_engine::engine::Samples;
 use dyadic_engine::model::Model;
 use dyadic_engine::{Engine, Scratch, reference};
 use dyadic_store::blob::Digest;
+use sha2::digest::common::hazmat::SerializableState as _;
 use sha2::{Digest as _, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use crate::batch;
+use crate::checkpoint::{Counts, Verified};
 use crate::closeness::Closeness;
 use crate::data::{Batch, Loader};
 use crate::error::WorkerError;
 use crate::float::{self, FloatOutputs, best};
 use crate::images::{Coder, ahead};
 use crate::net::{FloatNet, Place};
-use crate::observer::{Observer, Phase};
+use crate::observer::{Control, Observer, Phase};
 use crate::simulate::Simulation;
 use crate::stage::report;
 use dyadic_plan::Plan;
@@ -54,23 +56,46 @@ pub struct Evaluation<'a> {
     pub float: &'a FloatOutputs,
     /// Bytes of memory that may be used; they decide over speed, never over the result.
     pub memory: usize,
+    /// Digest of the state that the integer network was folded to.
+    pub state_sha256: String,
+    /// Optimizer steps done.
+    pub step: u64,
+    /// A checkpoint that goes on from there.
+    pub snapshot: &'a dyn Fn(Verified) -> Result<Vec<u8>, WorkerError>,
 }
 
-/// Runs engine, simulated integer graph and, as far as its answers are not known, float network over the images.
+/// Runs engine, simulated integer graph and, as far as its answers are not known, float network over the images, or over what
+/// an interrupted run of the same state has left of them.
 ///
 /// # Errors
-/// [`WorkerError::NotExact`], naming the first node that differs, if any logit of any image differs in any bit.
-pub fn evaluate(of: &Evaluation, observer: &mut dyn Observer) -> Result<Exactness, WorkerError> {
+/// [`WorkerError::NotExact`], naming the first node that differs, if any logit of any image differs in any bit;
+/// [`WorkerError::Stopped`] if the observer says so.
+pub fn evaluate(
+    of: &Evaluation,
+    begun: Option<Verified>,
+    observer: &mut dyn Observer,
+) -> Result<Exactness, WorkerError> {
+    let begun = begun.filter(|begun| begun.counts.state_sha256 == of.state_sha256);
     let mut judge = Judge::new(of)?;
-    let all: Vec<usize> = (0..of.data.len()).collect();
-    let mut done = 0;
-    for batch in ahead(of.data, &all, batch::exact_images(of.plan, of.memory), None) {
+    let mut asked = 0;
+    if let Some(begun) = begun {
+        asked = judge.resume(begun)?.min(of.data.len());
+        observer.log(&format!("resuming the last evaluation after {asked} images"));
+    }
+    let size = batch::exact_images(of.plan, of.memory);
+    let left: Vec<usize> = (asked..of.data.len()).collect();
+    for batch in ahead(of.data, &left, size, None) {
         let batch = batch?;
         if !batch.indices.is_empty() {
             judge.take(&batch)?;
         }
-        done += batch.indices.len();
-        report(observer, Phase::Verify, done, all.len())?;
+        asked = (asked + size).min(of.data.len());
+        report(observer, Phase::Verify, asked, of.data.len())?;
+        if observer.wants_checkpoint_within(Phase::Verify)
+            && observer.checkpoint((of.snapshot)(judge.so_far(asked))?, of.step) == Control::Stop
+        {
+            return Err(WorkerError::Stopped);
+        }
     }
     Ok(judge.finish())
 }
@@ -108,6 +133,35 @@ impl<'a> Judge<'a> {
                 closeness_db: None,
             },
         })
+    }
+
+    /// Goes on from there; the number of images asked for.
+    fn resume(&mut self, begun: Verified) -> Result<usize, WorkerError> {
+        let Verified { counts, closeness } = begun;
+        self.hash = hash_of(&counts.digest)
+            .ok_or_else(|| WorkerError::Checkpoint("its unfinished digest cannot be read".into()))?;
+        self.closeness = closeness;
+        self.found.images = counts.done;
+        self.found.correct = counts.correct;
+        self.found.agreeing = counts.agreeing;
+        Ok(usize::try_from(counts.images).unwrap_or(usize::MAX))
+    }
+
+    /// Everything that [`Judge::resume`] needs.
+    fn so_far(&self, asked: usize) -> Verified {
+        let counts = Counts {
+            state_sha256: self.of.state_sha256.clone(),
+            images: asked as u64,
+            done: self.found.images,
+            correct: self.found.correct,
+            agreeing: self.found.agreeing,
+            digest: self
+                .hash
+                .serialize()
+                .iter()
+                .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")),
+        };
+        Verified { counts, closeness: self.closeness.clone() }
     }
 
     fn take(&mut self, batch: &Batch) -> Result<(), WorkerError> {
@@ -164,6 +218,14 @@ impl<'a> Judge<'a> {
         self.found.closeness_db = self.closeness.db();
         self.found
     }
+}
+
+/// An unfinished digest from its hexadecimal form.
+fn hash_of(hex: &str) -> Option<Sha256> {
+    let digits = hex.as_bytes().chunks(2);
+    let bytes = digits.map(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 16).ok());
+    let bytes: Vec<u8> = bytes.collect::<Option<_>>()?;
+    Sha256::deserialize(bytes.as_slice().try_into().ok()?).ok()
 }
 
 /// Row-major NHWC integers of a batch (N, C, H, W) or of one row of it.

@@ -18,6 +18,7 @@ use dyadic_store::job::Worker;
 use tracing::{info, warn};
 
 pub use settings::Settings;
+pub(crate) use settings::default_cache;
 
 use shared::Shared;
 use work::Bench;
@@ -44,6 +45,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         code_version: env!("CARGO_PKG_VERSION").to_string(),
         capabilities: settings.capabilities(),
     };
+    let places = settings.places().map_err(|e| anyhow::anyhow!("--data (DYADIC_WORKER_DATA): {e}"))?;
     std::fs::create_dir_all(&settings.cache)?;
     let blobs = BlobStore::open(&settings.blobs)?;
     if let Err(error) = runtime.block_on(blobs.clear_staging()) {
@@ -54,7 +56,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let store = Store::connect_lazy(&settings.database_url, CONNECTIONS)?;
     drop(entered);
     info!(worker = worker.name, capabilities = ?worker.capabilities, "waiting for jobs");
-    let bench = Bench { settings, runtime, shared, worker, blobs, store };
+    let bench = Bench { settings, places, runtime, shared, worker, blobs, store };
     let mut listener = None;
     while !bench.shared.draining() {
         match bench.claim() {

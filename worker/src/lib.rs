@@ -18,6 +18,7 @@ pub mod evaluate;
 pub mod export;
 pub mod float;
 pub mod images;
+pub mod in_place;
 pub mod job;
 mod layout;
 pub mod memory;

@@ -18,6 +18,7 @@ struct Arguments {
 enum Command {
     /// Quantize one model here and now: no server, no database.
     Quantize(Box<cli::Quantize>),
+    Manifest(cli::ManifestOf),
     /// Claim and run jobs from the queue until told to stop.
     Run(job::Settings),
 }
@@ -25,6 +26,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Quantize(command) => command.run(),
+        Command::Manifest(command) => command.run(),
         Command::Run(settings) => {
             let filter = EnvFilter::try_from_env("DYADIC_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
             tracing_subscriber::fmt()

@@ -17,11 +17,10 @@ use tch::Device;
 use crate::data::{EVALUATION_SEED, Loader, Preprocess};
 use crate::error::WorkerError;
 use crate::images::Coder;
-use crate::observer::{Observer, Phase};
+use crate::observer::{Observer, Phase, Stopwatch};
 use crate::report::{LayerReport, layer_reports};
 use crate::simulate::Simulation;
-use crate::stage::{Calibrated, Folded, Proven, Setup, Trained, report};
-use crate::state::State;
+use crate::stage::{Calibrated, Folded, Known, Proven, Setup, Trained, report};
 use dyadic_plan::codebook::{Family, Objective};
 use dyadic_plan::{Asked, GOLDEN_IMAGE_CODES, GOLDEN_IMAGES, GOLDEN_SEEDS, Rules};
 
@@ -88,6 +87,8 @@ pub struct Report {
     pub steps: u64,
     /// Training images a second over the steps that this run did; 0 if none.
     pub images_per_second: f64,
+    /// Seconds that this run spent in each phase, by its name; reading model and dataset, before it, is not among them.
+    pub seconds: BTreeMap<String, f64>,
     /// One a weighted layer.
     pub layers: Vec<LayerReport>,
 }
@@ -146,13 +147,17 @@ pub fn quantize(request: &Request, observer: &mut dyn Observer) -> Result<Outcom
         dataset_sha256: request.dataset_sha256.clone(),
         ..*request
     };
+    let mut watch = Stopwatch::new(observer);
     let setup = Setup::new(&request)?;
-    let calibrated = Calibrated::new(&setup, observer)?;
-    let trained = Trained::new(&calibrated, &setup, observer)?;
+    let mut calibrated = Calibrated::new(&setup, &mut watch)?;
+    let trained = Trained::new(&calibrated, &setup, &mut watch)?;
+    let verified = calibrated.verified.take();
     let float = calibrated.into_float();
-    let folded = Folded::new(&trained, &setup, observer)?;
-    let proven = Proven::new(&folded, &float, &setup, observer)?;
-    publish(&setup, &trained, &folded, &proven, observer)
+    let folded = Folded::new(&trained, &setup, &mut watch)?;
+    let proven = Proven::new(&folded, &trained, Known { float: &float, verified }, &setup, &mut watch)?;
+    let mut outcome = publish(&setup, &trained, &folded, &proven, &mut watch)?;
+    outcome.report.seconds = watch.seconds();
+    Ok(outcome)
 }
 
 /// The artifact and its figures.
@@ -201,9 +206,10 @@ fn publish(
         images: exact.images,
         logits_sha256: exact.logits_sha256.clone(),
         artifact_bytes: artifact.len() as u64,
-        weights_sha256: weights_hash(state),
+        weights_sha256: state.sha256(),
         steps: state.step,
         images_per_second: trained.images_per_second,
+        seconds: BTreeMap::new(),
         layers,
     };
     Ok(Outcome { artifact, report })
@@ -212,21 +218,6 @@ fn publish(
 /// A finished hash, hex.
 pub(crate) fn hex(hash: Sha256) -> String {
     Digest::from(<[u8; 32]>::from(hash.finalize())).to_string()
-}
-
-/// SHA-256 over the final latent weights and normalizations, in the plan's order.
-fn weights_hash(state: &State) -> String {
-    let mut hash = Sha256::new();
-    for layer in &state.layers {
-        for values in
-            [&layer.weight.value, &layer.gamma.value, &layer.beta.value, &layer.mean, &layer.variance]
-        {
-            for v in values {
-                hash.update(v.to_le_bytes());
-            }
-        }
-    }
-    hex(hash)
 }
 
 /// The proof of exactness: by the reference, or for a network that this would take minutes for by the training graph, and the

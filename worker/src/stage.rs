@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use calibrated::Calibrated;
 pub use folded::Folded;
-pub use proven::Proven;
+pub use proven::{Known, Proven};
 pub use trained::Trained;
 
 use crate::arithmetic;

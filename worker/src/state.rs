@@ -1,7 +1,10 @@
 //! Everything that training changes, as plain vectors: latent weights, normalizations, activation steps, the
 //! optimizer's moments and the moving average. A checkpoint is this and a step number, nothing else.
 
+use sha2::{Digest as _, Sha256};
+
 use crate::error::WorkerError;
+use crate::quantize::hex;
 use dyadic_plan::codebook::{Filter, Fitter};
 use dyadic_plan::{Coding, Plan, WeightPlan};
 
@@ -154,6 +157,21 @@ impl State {
             layer.fit(weights, fit, fitter)?;
         }
         Ok(self)
+    }
+
+    /// SHA-256, hex, over the latent weights and the normalizations, in the plan's order.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        for layer in &self.layers {
+            for values in
+                [&layer.weight.value, &layer.gamma.value, &layer.beta.value, &layer.mean, &layer.variance]
+            {
+                for v in values {
+                    hash.update(v.to_le_bytes());
+                }
+            }
+        }
+        hex(hash)
     }
 
     /// The state as it is exported: averages in place of values, where averages are kept.

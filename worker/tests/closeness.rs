@@ -17,7 +17,7 @@ use dyadic_worker::data::{self, Dataset, Loader};
 use dyadic_worker::net::{Collect, FloatNet, Leaves, Pass, Place, Upload, forward};
 use dyadic_worker::observer::{Control, Observer, Progress};
 use dyadic_worker::quantize::Request;
-use dyadic_worker::stage::{Calibrated, Folded, Proven, Setup, Trained};
+use dyadic_worker::stage::{Calibrated, Folded, Known, Proven, Setup, Trained};
 use tch::{Device, Kind, Tensor};
 
 #[path = "support/networks.rs"]
@@ -81,8 +81,9 @@ fn decibels(network: &Network, images: &Dataset) -> [f64; 3] {
     let calibrated = Calibrated::new(&setup, &mut Silent).expect("calibrated");
     let trained = Trained::new(&calibrated, &setup, &mut Silent).expect("nothing to train");
     let folded = Folded::new(&trained, &setup, &mut Silent).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let proven = Proven::new(&folded, &calibrated.float, &setup, &mut Silent)
-        .unwrap_or_else(|e| panic!("{name}: {e}"));
+    let known = Known { float: &calibrated.float, verified: None };
+    let proven =
+        Proven::new(&folded, &trained, known, &setup, &mut Silent).unwrap_or_else(|e| panic!("{name}: {e}"));
     let engine = proven.exactness.closeness_db.expect("there is signal and noise");
 
     let place = |kind| Place { device: Device::Cpu, kind };

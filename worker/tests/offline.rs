@@ -7,6 +7,9 @@ use std::process::{Command, Output};
 use dyadic_engine::artifact::Artifact;
 use dyadic_engine::model::{Format, Node, Op};
 
+#[path = "support/pictures.rs"]
+mod pictures;
+
 fn quantize(arguments: &[&str]) -> Output {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../graph/tests/fixtures/resnet_script13.onnx");
     Command::new(env!("CARGO_BIN_EXE_dyadic-worker"))
@@ -117,28 +120,6 @@ fn a_plan_file_changes_the_layers_that_it_names_and_no_others() {
     assert!(said.contains("'/stages/stages.5/conv1/Conv'"), "{said}");
 }
 
-/// A bitmap of 24 bits a pixel, rows from below, each a slope of one colour.
-fn bitmap(width: usize, height: usize, tint: usize) -> Vec<u8> {
-    let row = (3 * width).div_ceil(4) * 4;
-    let mut bytes = b"BM".to_vec();
-    bytes.extend(((54 + row * height) as u32).to_le_bytes());
-    bytes.extend([0; 4]);
-    bytes.extend(54u32.to_le_bytes());
-    bytes.extend(40u32.to_le_bytes());
-    bytes.extend((width as i32).to_le_bytes());
-    bytes.extend((height as i32).to_le_bytes());
-    bytes.extend([1, 0, 24, 0]);
-    bytes.extend([0; 24]);
-    for y in 0..height {
-        let line =
-            (0..width).flat_map(|x| [0, 1, 2].map(|c| ((x * 7 + y * 5 + tint * (31 + 40 * c)) % 256) as u8));
-        let mut line: Vec<u8> = line.collect();
-        line.resize(row, 0);
-        bytes.extend(line);
-    }
-    bytes
-}
-
 #[test]
 fn a_folder_of_pictures_of_any_size_calibrates_and_is_judged_by_agreement() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -146,7 +127,7 @@ fn a_folder_of_pictures_of_any_size_calibrates_and_is_judged_by_agreement() {
     for class in ["a", "b"] {
         fs::create_dir_all(pictures.join(class)).expect("made");
         for n in 0..12 {
-            let image = bitmap(20 + n, 33 - n, n + if class == "a" { 0 } else { 20 });
+            let image = pictures::bitmap(20 + n, 33 - n, n + if class == "a" { 0 } else { 20 });
             fs::write(pictures.join(class).join(format!("{n}.bmp")), image).expect("written");
         }
     }
@@ -178,4 +159,51 @@ fn a_folder_of_pictures_of_any_size_calibrates_and_is_judged_by_agreement() {
     let with = ["--labels", names.to_str().expect("UTF-8")];
     let (done, told, said) = run(&[dataset.as_slice(), &with].concat());
     assert!(done && told.contains("float accuracy") && told.contains("images            6 "), "{told}{said}");
+}
+
+#[test]
+fn pictures_that_a_manifest_lists_answer_as_the_folder_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let photos = folder.path().join("photos");
+    for class in ["a", "b"] {
+        fs::create_dir_all(photos.join(class)).expect("made");
+        for n in 0..8 {
+            let image = pictures::bitmap(20 + n, 33 - n, n + if class == "a" { 0 } else { 20 });
+            fs::write(photos.join(class).join(format!("{n}.bmp")), image).expect("written");
+        }
+    }
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let (manifest, out) = (text(&folder.path().join("photos.jsonl")), text(&folder.path().join("m.dyadic")));
+    let listed = Command::new(env!("CARGO_BIN_EXE_dyadic-worker"))
+        .args(["manifest", &text(&photos), "--out", &manifest])
+        .output()
+        .expect("the worker is built");
+    let said = String::from_utf8_lossy(&listed.stdout);
+    assert!(listed.status.success() && said.contains("train 16") && said.contains("2 classes"), "{said}");
+    let run = |calibration: &str| {
+        let common =
+            ["--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25", "--resize", "18", "--out", &out, "--json"];
+        let done = quantize(&[&common[..], &["--calibration", calibration]].concat());
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let report: serde_json::Value = serde_json::from_slice(&done.stdout).expect("JSON");
+        (report["weights_sha256"].clone(), report["logits_sha256"].clone(), report["images"].clone())
+    };
+    assert_eq!(run(&manifest), run(&text(&photos)));
+    fs::remove_file(photos.join("a/3.bmp")).expect("removed");
+    fs::write(photos.join("b/1.bmp"), b"shorter").expect("written");
+    let done = quantize(&[
+        "--calibration",
+        &manifest,
+        "--mean",
+        "0.5,0.5,0.5",
+        "--std",
+        "0.25,0.25,0.25",
+        "--resize",
+        "18",
+        "--out",
+        &out,
+    ]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    let named = ["2 of the manifest's pictures", "a/3.bmp", "b/1.bmp: has 7 bytes", "make a new manifest"];
+    assert!(!done.status.success() && named.iter().all(|part| said.contains(part)), "{said}");
 }

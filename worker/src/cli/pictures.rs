@@ -9,6 +9,7 @@ use dyadic_graph::network::Network;
 
 use super::array;
 use crate::data::{self, Color, Interpolation, Loader, Outputs, Preprocess, Reading, Resize, Source, Split};
+use crate::in_place;
 
 /// Random images where nothing else is given.
 const RANDOM: usize = 64;
@@ -18,7 +19,7 @@ const NAMES: u64 = 16 << 20;
 /// Images and their preprocessing.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Pictures {
-    /// Dataset: image folders (train/CLASS, test/CLASS or CLASS), CIFAR, IDX, npz, or an archive of one.
+    /// Dataset: image folders (train/CLASS, test/CLASS or CLASS), CIFAR, IDX, npz, an archive of one, or a manifest (.jsonl).
     #[arg(long, conflicts_with = "calibration")]
     dataset: Option<PathBuf>,
     /// Instead of a dataset, images without labels: a folder of pictures, an .npy file of uint8 (N, H, W, C), or `random` for
@@ -93,7 +94,7 @@ impl Pictures {
                 "give --dataset PATH, or --calibration FOLDER, FILE.npy or random for a model without accuracy"
             ),
         };
-        let source = Source::open(path)?;
+        let source = in_place::located_here(Source::open(path)?)?;
         let mut reading = Reading {
             preprocess: self.preprocess([channels, height, width])?,
             validation: self.validation,

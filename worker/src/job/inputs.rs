@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use dyadic_graph::network::Network;
+use dyadic_store::StoreError;
 use dyadic_store::blob::{BlobError, BlobStore, Digest};
 use dyadic_store::job::Job;
 use dyadic_store::spec::JobSpec;
-use dyadic_store::{Store, StoreError};
 
-use super::shared::Shared;
+use super::work::Bench;
 use crate::data::{self, Loader, Outputs, Preprocess, Reading, Source, Split};
 use crate::error::WorkerError;
+use crate::in_place::PlaceError;
+use crate::observer::Phase;
 use crate::quantize::bundle_sha256;
 
 /// Everything that [`crate::quantize`] needs.
@@ -49,6 +51,8 @@ pub(super) enum InputError {
     #[error("{0}")]
     Worker(#[from] WorkerError),
     #[error("{0}")]
+    Place(#[from] PlaceError),
+    #[error("{0}")]
     Gone(String),
 }
 
@@ -56,14 +60,9 @@ pub(super) enum InputError {
 const FILE_LIMIT: u64 = 4 << 30;
 
 /// Fetches and reads a job's inputs.
-pub(super) async fn fetch(
-    store: &Store,
-    blobs: &BlobStore,
-    cache: &Path,
-    job: &Job,
-    spec: &JobSpec,
-    shared: &Shared,
-) -> Result<Inputs, InputError> {
+pub(super) async fn fetch(bench: &Bench, job: &Job, spec: &JobSpec) -> Result<Inputs, InputError> {
+    let Bench { store, blobs, shared, settings, places, .. } = bench;
+    let cache = &settings.cache;
     let gone =
         |what: &str| InputError::Gone(format!("the job's {what} was deleted; push it and submit again"));
     let model = store.model(None, &job.model_id.ok_or_else(|| gone("model"))?.to_string()).await?;
@@ -86,6 +85,8 @@ pub(super) async fn fetch(
         None => Source::open(&archive),
     };
     let source = source.map_err(WorkerError::from)?;
+    let mut told = |done: usize, all: usize| shared.advance(Phase::Load.name(), done as u64, all as u64);
+    let source = places.locate(source, cache, &mut told).await?;
     let reading = reading(spec, &source)?;
     let load = |name: &str| Loader::open(&source, split(name)?, &reading).map_err(WorkerError::from);
     let train = load(&job.train_split)?;

@@ -123,8 +123,8 @@ impl Observer for Reporter<'_> {
         if self.last_flush.elapsed() > FLUSH_EVERY || self.metrics.len() + self.lines.len() > FLUSH_COUNT {
             self.flush();
         }
-        // A drain waits for the checkpoint that follows a training step.
-        let give_back_now = self.shared.draining() && p.phase != Phase::Train;
+        // A drain waits for the checkpoint that follows, where the phase has one.
+        let give_back_now = self.shared.draining() && !p.phase.is_kept();
         if self.shared.stopped().is_some() || give_back_now { Control::Stop } else { Control::Continue }
     }
 
@@ -140,6 +140,10 @@ impl Observer for Reporter<'_> {
     fn wants_checkpoint(&mut self, step: u64) -> bool {
         // What went before the first step is kept whenever it is done.
         step == 0 || self.shared.draining() || Instant::now() >= self.next_checkpoint
+    }
+
+    fn wants_checkpoint_within(&mut self, _phase: Phase) -> bool {
+        self.shared.draining() || Instant::now() >= self.next_checkpoint
     }
 
     fn checkpoint(&mut self, bytes: Vec<u8>, step: u64) -> Control {

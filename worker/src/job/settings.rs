@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::in_place::{self, Places};
+
 /// Claim and run jobs from the queue until told to stop.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
@@ -35,6 +37,10 @@ pub struct Settings {
     /// Memory that a job may take beside its network, like 2GiB [default: half of what is free when it begins].
     #[arg(long, env = "DYADIC_WORKER_MEMORY", value_parser = crate::memory::parse)]
     pub memory: Option<u64>,
+    /// Folders and S3 prefixes (s3://bucket/prefix) below which this worker may read pictures that manifests list, comma-separated
+    /// [default: none].
+    #[arg(long, env = "DYADIC_WORKER_DATA", value_name = "PLACE,…", value_delimiter = ',')]
+    data: Vec<String>,
     /// End after one look at the queue, and after the job if there was one.
     #[arg(long)]
     pub once: bool,
@@ -46,11 +52,22 @@ impl Settings {
         self.name.clone().unwrap_or_else(|| format!("{}-{}", host(), std::process::id()))
     }
 
+    /// Places whose pictures may be read where they are.
+    ///
+    /// # Errors
+    /// If one is no such place, in words.
+    pub fn places(&self) -> Result<Places, String> {
+        Places::new(self.data.iter().map(|place| place.trim()).filter(|place| !place.is_empty()))
+    }
+
     /// What jobs may require of this worker.
     pub fn capabilities(&self) -> Vec<String> {
         let mut found = vec!["cpu".to_string()];
         if tch::Cuda::is_available() {
             found.push("cuda".to_string());
+        }
+        if !self.data.is_empty() {
+            found.push(in_place::CAPABILITY.to_string());
         }
         found
     }
@@ -61,7 +78,8 @@ impl Settings {
     }
 }
 
-fn default_cache() -> PathBuf {
+/// Where fetched models, datasets and pictures are kept if nothing else is said.
+pub(crate) fn default_cache() -> PathBuf {
     let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache")));
     home.unwrap_or_else(std::env::temp_dir).join("dyadic").join("worker")

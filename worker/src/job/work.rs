@@ -18,6 +18,7 @@ use super::reporter::Reporter;
 use super::settings::Settings;
 use super::shared::{Shared, Stop};
 use crate::error::WorkerError;
+use crate::in_place::{PlaceError, Places};
 use crate::observer::{Observer, Phase, Progress};
 use crate::quantize::{Outcome, Request, quantize};
 
@@ -31,6 +32,7 @@ const REPORT_LIMIT: Duration = Duration::from_secs(600);
 /// A worker at its bench.
 pub(super) struct Bench {
     pub(super) settings: Settings,
+    pub(super) places: Places,
     pub(super) runtime: Runtime,
     pub(super) shared: Arc<Shared>,
     pub(super) worker: Worker,
@@ -139,7 +141,7 @@ impl Bench {
         self.shared.advance(Phase::Load.name(), 0, 1);
         let inputs = self
             .runtime
-            .block_on(inputs::fetch(&self.store, &self.blobs, &self.settings.cache, job, spec, &self.shared))
+            .block_on(inputs::fetch(self, job, spec))
             .map_err(|e| Ended::Failed(input_failure(&e)))?;
         reporter.progress(Progress { phase: Phase::Load, done: 1, total: 1 });
         let request = |resume| Request {
@@ -283,6 +285,8 @@ fn input_failure(error: &InputError) -> Failure {
         InputError::Blob(_) => ("blob_store", true),
         InputError::Worker(e) => (e.code(), e.is_retryable()),
         InputError::Gone(_) => ("input_deleted", false),
+        InputError::Place(PlaceError::Refused(_)) => ("dataset_place", false),
+        InputError::Place(PlaceError::Away(_)) => ("blob_store", true),
     };
     Failure { code: code.to_string(), message: error.to_string(), retryable }
 }

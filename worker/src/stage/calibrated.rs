@@ -6,7 +6,7 @@ use tch::Kind;
 use super::{Setup, key, report};
 use crate::batch;
 use crate::calibrate::Calibration;
-use crate::checkpoint::{self, Checkpoint, Resumed};
+use crate::checkpoint::{self, Checkpoint, Measuring, Resumed, Verified};
 use crate::error::WorkerError;
 use crate::float::{self, FloatOutputs};
 use crate::images::{ahead, labels};
@@ -33,6 +33,8 @@ pub struct Calibrated {
     pub float_accuracy: f64,
     /// What it answered for them, as far as that is known already.
     pub float: FloatOutputs,
+    /// Of a checkpoint that was trained to its end: what the engine has been held to already.
+    pub verified: Option<Verified>,
 }
 
 impl Calibrated {
@@ -54,13 +56,22 @@ impl Calibrated {
             Some(bytes) => Some(Resumed::from_bytes(bytes, &setup.plan, &setup.origin)?),
             None => None,
         };
-        let mut known = None;
+        let (mut known, mut begun) = (None, Measuring { images: 0, done: 0, hits: 0 });
         match resumed {
+            Some(Resumed::Measuring(measuring)) => {
+                observer.log(&format!(
+                    "resuming at step 0: the float network is measured on {} images already",
+                    measuring.done
+                ));
+                begun = measuring;
+            }
             Some(Resumed::Measured(accuracy)) => known = Some(accuracy),
             Some(Resumed::State(checkpoint)) => {
-                if let Checkpoint { state, float_accuracy: Some(float_accuracy), .. } = *checkpoint {
+                if let Checkpoint { state, float_accuracy: Some(float_accuracy), verified, .. } = *checkpoint
+                {
                     observer.log(&format!("resuming at step {}", state.step));
-                    return Ok(Calibrated { key, state, float_accuracy, float: FloatOutputs::default() });
+                    let float = FloatOutputs::default();
+                    return Ok(Calibrated { key, state, float_accuracy, float, verified });
                 }
             }
             None => {}
@@ -71,11 +82,11 @@ impl Calibrated {
                 observer.log("resuming at step 0: the float network is measured already");
                 accuracy
             }
-            None if request.labelled => measure_and_keep(setup, &mut float, observer)?,
+            None if request.labelled => measure_and_keep(setup, begun, &mut float, observer)?,
             None => 0.0,
         };
         let state = calibrate(setup, &mut float, observer)?;
-        let calibrated = Calibrated { key, state, float_accuracy, float };
+        let calibrated = Calibrated { key, state, float_accuracy, float, verified: None };
         // Calibration may have taken as long as many steps.
         if observer.wants_checkpoint(0)
             && observer.checkpoint(calibrated.checkpoint(&calibrated.state, setup)?, 0) == Control::Stop
@@ -93,18 +104,19 @@ impl Calibrated {
 
     /// A checkpoint of a state that was trained from this.
     pub(super) fn checkpoint(&self, state: &State, setup: &Setup) -> Result<Vec<u8>, WorkerError> {
-        let float_accuracy = Some(self.float_accuracy);
-        Checkpoint { origin: setup.origin.clone(), state: state.clone(), float_accuracy }.to_bytes()
+        let (origin, float_accuracy) = (setup.origin.clone(), Some(self.float_accuracy));
+        Checkpoint { origin, state: state.clone(), float_accuracy, verified: None }.to_bytes()
     }
 }
 
 /// Measures the float network, tells its accuracy, and keeps it: that may have taken long.
 fn measure_and_keep(
     setup: &Setup,
+    begun: Measuring,
     float: &mut FloatOutputs,
     observer: &mut dyn Observer,
 ) -> Result<f64, WorkerError> {
-    let accuracy = measure_float(setup, float, observer)?;
+    let accuracy = measure_float(setup, begun, float, observer)?;
     observer.metric("float/accuracy", 0, accuracy);
     observer.log(&format!("float network: {:.2} %", 100.0 * accuracy));
     if observer.wants_checkpoint(0)
@@ -117,23 +129,32 @@ fn measure_and_keep(
 
 fn measure_float(
     setup: &Setup,
+    begun: Measuring,
     float: &mut FloatOutputs,
     observer: &mut dyn Observer,
 ) -> Result<f64, WorkerError> {
     let (data, plan) = (setup.request.test, &setup.plan);
     let place = Place { kind: Kind::Float, ..setup.place };
     let net = FloatNet::new(plan, place);
-    let all: Vec<usize> = (0..data.len()).collect();
-    let (mut done, mut hits) = (0, 0);
-    for batch in ahead(data, &all, batch::images(plan), None) {
+    let (size, mut so_far) = (batch::images(plan), begun);
+    let left: Vec<usize> = (begun.images as usize..data.len()).collect();
+    for batch in ahead(data, &left, size, None) {
         let batch = batch?;
-        let logits = net.logits(plan, &setup.coder.real(&batch, place));
-        hits += correct(&logits, &labels(&batch, place));
-        float.keep(&batch.indices, &float::values(plan, &logits)?);
-        done += batch.indices.len();
-        report(observer, Phase::Float, done, all.len())?;
+        so_far.images = (so_far.images + size as u64).min(data.len() as u64);
+        if !batch.indices.is_empty() {
+            let logits = net.logits(plan, &setup.coder.real(&batch, place));
+            so_far.hits += correct(&logits, &labels(&batch, place)) as u64;
+            float.keep(&batch.indices, &float::values(plan, &logits)?);
+        }
+        so_far.done += batch.indices.len() as u64;
+        report(observer, Phase::Float, so_far.images as usize, data.len())?;
+        if observer.wants_checkpoint_within(Phase::Float)
+            && observer.checkpoint(checkpoint::measuring(&setup.origin, so_far)?, 0) == Control::Stop
+        {
+            return Err(WorkerError::Stopped);
+        }
     }
-    Ok(hits as f64 / done.max(1) as f64)
+    Ok(so_far.hits as f64 / so_far.done.max(1) as f64)
 }
 
 /// Where nothing has measured the float network and the images are those of the evaluation, its answers are kept, too.

@@ -2,7 +2,8 @@
 
 use dyadic_store::blob::Digest;
 
-use super::{Folded, Setup, key};
+use super::{Folded, Setup, Trained, key};
+use crate::checkpoint::{Checkpoint, Verified};
 use crate::error::WorkerError;
 use crate::evaluate::{Evaluation, Exactness, evaluate};
 use crate::float::FloatOutputs;
@@ -17,14 +18,24 @@ pub struct Proven {
     pub exactness: Exactness,
 }
 
+/// What need not be computed again.
+#[derive(Debug)]
+pub struct Known<'a> {
+    /// The float network's answers, as far as they are known.
+    pub float: &'a FloatOutputs,
+    /// What a run that was interrupted has held the engine to.
+    pub verified: Option<Verified>,
+}
+
 impl Proven {
-    /// Runs the evaluation images through both. `float` is what is known of the float network's answers for them.
+    /// Runs the evaluation images through both; checkpoints go on from `trained`.
     ///
     /// # Errors
-    /// [`WorkerError::NotExact`] if any logit differs in any bit.
+    /// [`WorkerError::NotExact`] if any logit differs in any bit, [`WorkerError::Stopped`] if the observer says so.
     pub fn new(
         from: &Folded,
-        float: &FloatOutputs,
+        trained: &Trained,
+        known: Known,
         setup: &Setup,
         observer: &mut dyn Observer,
     ) -> Result<Self, WorkerError> {
@@ -33,10 +44,21 @@ impl Proven {
             model: &from.model,
             data: setup.request.test,
             coder: &setup.coder,
-            float,
+            float: known.float,
             memory: setup.memory,
+            state_sha256: from.state.sha256(),
+            step: trained.state.step,
+            snapshot: &|verified| {
+                Checkpoint {
+                    origin: setup.origin.clone(),
+                    state: trained.state.clone(),
+                    float_accuracy: Some(trained.float_accuracy),
+                    verified: Some(verified),
+                }
+                .to_bytes()
+            },
         };
-        let exactness = evaluate(&evaluation, observer)?;
+        let exactness = evaluate(&evaluation, known.verified, observer)?;
         Ok(Proven { key: key("proven", &from.key)?, exactness })
     }
 

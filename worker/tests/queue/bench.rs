@@ -140,17 +140,45 @@ impl Bench {
     }
 
     pub(crate) async fn submit(&self, spec: JobSpec) -> Uuid {
+        self.submit_over(self.dataset, &["cpu"], spec).await
+    }
+
+    /// Registers a tar of these files as a dataset.
+    pub(crate) async fn dataset(&self, name: &str, format: &str, files: &[(&str, &[u8])]) -> Uuid {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, bytes) in files {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            archive.append_data(&mut header, name, *bytes).expect("appendable");
+        }
+        let tar = archive.into_inner().expect("finishable");
+        let size_bytes = tar.len() as u64;
+        let dataset = NewDataset {
+            owner: "tests".into(),
+            name: name.into(),
+            format: format.into(),
+            splits: Vec::new(),
+            labels: Vec::new(),
+            file_name: format!("{name}.tar"),
+            sha256: self.blobs.put_bytes(tar).await.expect("storable"),
+            size_bytes,
+            tags: [].into(),
+        };
+        self.store.add_dataset(&dataset).await.expect("registrable").0.id
+    }
+
+    pub(crate) async fn submit_over(&self, dataset: Uuid, requires: &[&str], spec: JobSpec) -> Uuid {
         let job = NewJob {
             owner: "tests".into(),
             experiment: "tests".into(),
             model: self.model,
-            dataset: self.dataset,
+            dataset,
             train_split: "train".into(),
             eval_split: "test".into(),
             served_name: "halves".into(),
             spec: serde_json::json!({}),
             settings: spec,
-            requires: vec!["cpu".into()],
+            requires: requires.iter().map(|word| (*word).to_owned()).collect(),
             priority: 0,
             max_stalls: 3,
             promote: Promote::default(),

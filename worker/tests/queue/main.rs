@@ -2,4 +2,7 @@
 
 mod bench;
 mod full_disk;
+mod in_place;
 mod lifecycle;
+#[path = "../support/pictures.rs"]
+mod pictures;

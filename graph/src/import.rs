@@ -1,7 +1,8 @@
 //! ONNX import: from untrusted bytes to a [`Network`], or one error that names all that stands in the way.
 //!
-//! The stages: [`onnx::budget`] bounds what decoding may take; `structure` checks names and order; `lower` turns nodes into
-//! layers while it folds constants and shape arithmetic; what is left over is pruned. Memory stays within a small multiple
+//! The stages: [`onnx::budget`] bounds what decoding may take; `structure` checks names and order; `spelled` and, behind
+//! `lower`, [`forms`](crate::forms) find functions that several nodes spell out; `lower` turns nodes into layers while it
+//! folds constants and shape arithmetic; what is left over is pruned. Memory stays within a small multiple
 //! of the bundle's size, nothing recurses over the graph, and no input panics.
 
 mod attributes;
@@ -9,6 +10,7 @@ mod constant;
 mod error;
 mod lower;
 mod operator;
+mod spelled;
 mod structure;
 
 use std::collections::BTreeMap;
@@ -65,7 +67,10 @@ pub fn import(bundle: &Bundle<'_>) -> Result<Network, ImportError> {
         });
     }
     let structure = structure::Structure::read(graph)?;
+    let spelled = spelled::gelus(&structure, &bundle.files);
+    let structure = structure.with(&spelled);
     let mut network = lower::lower(&model, graph, &structure, bundle)?;
+    network.name_functions();
     network.fold_constants();
     network.prune();
     network.check().map_err(ImportError::Graph)?;

@@ -4,6 +4,7 @@
 
 pub mod evaluate;
 pub mod fold;
+mod forms;
 pub mod import;
 pub mod network;
 pub mod onnx;

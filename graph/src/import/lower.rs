@@ -5,6 +5,7 @@
 //! and lowering goes on behind it, so that one error names all of it. Behind it nothing is called malformed: shapes are
 //! inferred there, and a network that is refused already can wait for the rest.
 
+mod activation;
 mod arithmetic;
 mod beyond;
 mod boundary;
@@ -255,6 +256,9 @@ impl<'a> Lowering<'a> {
             return unsupported("control flow");
         }
         let Some(operator) = call.operator() else { return unsupported(UNKNOWN_OPERATOR) };
+        if operator.version(self.opset) == 0 && !self.structure.is_spelled(call.node) {
+            return unsupported(format!("ONNX has no such operator in opset {}", self.opset));
+        }
         call.attributes.only(operator, self.opset)?;
         let beyond = |slot: &Slot<'_>| matches!(slot, Slot::Beyond(_));
         if call.op != "Shape" && call.operands.iter().flatten().any(beyond) {
@@ -269,11 +273,14 @@ impl<'a> Lowering<'a> {
             "Gemm" => self.gemm(call),
             "MatMul" => self.matmul(call),
             "BatchNormalization" => self.batch_normalization(call),
-            "Relu" | "Clip" | "LeakyRelu" | "Sigmoid" | "Tanh" | "Softmax" | "Max" | "Min" => {
+            "Relu" | "Clip" | "LeakyRelu" | "Sigmoid" | "Tanh" | "Softmax" | "LogSoftmax" | "Max" | "Min" => {
                 self.unary(call)
             }
+            "Elu" | "PRelu" | "HardSigmoid" | "HardSwish" | "Swish" | "Gelu" => self.activation(call),
             "Identity" | "Dropout" | "Cast" => self.identity(call),
             "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(call),
+            "Pow" => self.power(call),
+            "Erf" => unsupported(ERF),
             "Concat" => self.concat(call),
             "MaxPool" | "AveragePool" => self.pool(call),
             "GlobalMaxPool" => self.global_max_pool(call),
@@ -382,5 +389,8 @@ fn check_size(name: &str, shape: &[usize]) -> Result<(), ImportError> {
 
 const UNKNOWN_OPERATOR: &str = "this operator is not supported";
 
-/// Why arithmetic with two values is refused, except for sums.
+/// Why an error function is refused.
+const ERF: &str = "an error function that is not part of x/2·(1 + erf(x/√2))";
+
+/// Why arithmetic with two values is refused, except for sums and products.
 const TWO_VALUES: &str = "two operands that both flow through the network";

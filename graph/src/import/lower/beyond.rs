@@ -120,16 +120,21 @@ fn reason(call: &Call<'_>) -> Result<Option<String>, Refusal> {
     let flows = |index: usize| call.operand(index).is_some_and(flows);
     let shape = |index: usize| call.operand(index).and_then(extents_of);
     Ok(match call.op {
-        "Conv" | "Gemm" | "MatMul" | "BatchNormalization" => weighted(call)?,
-        "Softmax" if shape(0).is_some_and(|shape| shape.len() != 2) => Some(super::unary::SOFTMAX.to_owned()),
-        "Add" => match (flows(0) && flows(1), shape(0), shape(1)) {
+        "Conv" | "Gemm" | "MatMul" | "BatchNormalization" | "PRelu" => weighted(call)?,
+        "Softmax" | "LogSoftmax" if shape(0).is_some_and(|shape| shape.len() != 2) => {
+            Some(super::unary::SOFTMAX.to_owned())
+        }
+        "Add" | "Mul" => match (flows(0) && flows(1), shape(0), shape(1)) {
             (true, Some(a), Some(b)) if a.len() != b.len() => {
-                Some("a sum of values of two shapes".to_owned())
+                let what = if call.op == "Add" { "sum" } else { "product" };
+                Some(format!("a {what} of values of two shapes"))
             }
             _ => by_position(call),
         },
-        "Sub" | "Mul" | "Div" if flows(0) && flows(1) => Some(TWO_VALUES.to_owned()),
-        "Sub" | "Mul" | "Div" => by_position(call),
+        "Erf" => Some(super::ERF.to_owned()),
+        "Pow" if flows(1) => Some("operand 1 is not a constant".to_owned()),
+        "Sub" | "Div" if flows(0) && flows(1) => Some(TWO_VALUES.to_owned()),
+        "Sub" | "Div" => by_position(call),
         "Max" | "Min" if flows(0) && flows(1) => Some(super::unary::BOUND.to_owned()),
         "Concat" => concat(call)?,
         "MaxPool" | "AveragePool" | "GlobalMaxPool" | "GlobalAveragePool" => image(call),

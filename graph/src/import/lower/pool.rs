@@ -148,7 +148,7 @@ impl<'a> Lowering<'a> {
                 return false;
             };
             match (&layer.op, layer.inputs.as_slice()) {
-                (Op::Relu | Op::Sigmoid | Op::Softmax, _) => return true,
+                (Op::Relu | Op::Sigmoid | Op::HardSigmoid { .. } | Op::Softmax, _) => return true,
                 (Op::Clip { lo, .. }, _) => return *lo >= 0.0,
                 (Op::MaxPool(_) | Op::AvgPool { .. } | Op::GlobalAvgPool | Op::Flatten, [input]) => {
                     value = *input;

@@ -17,14 +17,11 @@ use crate::kernels::{Kernel, Workspace, elementwise};
 use crate::model::{Format, Shape, Tensor};
 use crate::reference::Operand;
 
-/// So many digits make every code of 8 bits: the product is exact.
-pub const EXACT_DIGITS: u8 = 5;
-
 /// Parameters of [`Op::Scale`]; |bias| < 2²³, the sum under 2²⁴.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scale {
-    /// Signed powers of two that a gate's code is held to, 1 ..= [`EXACT_DIGITS`]: shift-adds of a product.
+    /// Signed powers of two that a gate's code is held to, 1 ..= [`Scale::EXACT_DIGITS`]: shift-adds of a product.
     pub digits: u8,
     /// Rounding.
     pub bias: i32,
@@ -37,6 +34,9 @@ pub struct Scale {
 }
 
 impl Scale {
+    /// So many digits make every code of 8 bits: the product is exact.
+    pub const EXACT_DIGITS: u8 = 5;
+
     /// What a gate's code multiplies with: the nearest number of so many signed powers of two; of two, the smaller one.
     pub fn factor(&self, gate: i32) -> i32 {
         nearest(gate, usize::from(self.digits))
@@ -75,7 +75,7 @@ impl Operation for Operator<'_> {
         if gate.shape != x.shape {
             same_shape("gate", gate.shape, Shape { h: 1, w: 1, c: x.shape.c })?;
         }
-        in_range("digits", scale.digits.into(), 1, EXACT_DIGITS.into())?;
+        in_range("digits", scale.digits.into(), 1, Scale::EXACT_DIGITS.into())?;
         in_range("shift", scale.shift.into(), 0, 31)?;
         check_bias(scale.bias)?;
         check_clamp(scale.lo, scale.hi, output)?;
@@ -104,7 +104,7 @@ impl Operation for Operator<'_> {
     }
 
     fn summary(&self, _: &Site) -> Summary {
-        Summary::plain(if self.scale.digits < EXACT_DIGITS { "scale" } else { "scale, exact product" })
+        Summary::plain(if self.scale.digits < Scale::EXACT_DIGITS { "scale" } else { "scale, exact product" })
     }
 }
 

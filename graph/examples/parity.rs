@@ -1,5 +1,6 @@
-//! Prints max|Δ| over max|reference| of a network's outputs: `parity MODEL.onnx`, beside which lie MODEL.onnx.data (where the
-//! exporter writes it), MODEL.input and MODEL.output, raw little-endian floats of one sample or more.
+//! Prints max|Δ| over max|reference| of a network's outputs: `parity MODEL.onnx`, beside which lie
+//! MODEL.onnx.data (where the exporter writes it), MODEL.input and MODEL.output, raw little-endian floats of
+//! one sample or more.
 
 use std::error::Error;
 use std::path::Path;

@@ -1,7 +1,8 @@
-//! Functions that exporters spell out: layers that sum, bound and multiply one value become one layer with the function's name.
+//! Functions that exporters spell out: layers that sum, bound and multiply one value become one layer with
+//! the function's name.
 //!
-//! A layer that something else reads, too, stays as it is, and so do those that read it: the product of two values is an
-//! operation of its own. Coefficients may be a few last bits off.
+//! A layer that something else reads, too, stays as it is, and so do those that read it: the product of two
+//! values is an operation of its own. Coefficients may be a few last bits off.
 
 use crate::network::{Layer, Network, Op, ValueId};
 
@@ -9,7 +10,8 @@ use crate::network::{Layer, Network, Op, ValueId};
 type Found = Option<(Op, ValueId)>;
 
 impl Network {
-    /// Names hard sigmoids, hard swishes, SiLUs and GELUs in their approximate form. Returns how many were found.
+    /// Names hard sigmoids, hard swishes, SiLUs and GELUs in their approximate form. Returns how many were
+    /// found.
     pub(crate) fn name_functions(&mut self) -> usize {
         let mut found = 0;
         let rules: [fn(&View<'_>, &Layer) -> Found; 2] =
@@ -31,14 +33,14 @@ impl Network {
 }
 
 /// Who writes each value, and how often it is read.
-struct View<'a> {
+pub(crate) struct View<'a> {
     network: &'a Network,
     writers: Vec<Option<usize>>,
     readers: Vec<usize>,
 }
 
 impl<'a> View<'a> {
-    fn of(network: &'a Network) -> Self {
+    pub(crate) fn of(network: &'a Network) -> Self {
         let mut writers = vec![None; network.values.len()];
         let mut readers = vec![0; network.values.len()];
         for (index, layer) in network.layers.iter().enumerate() {
@@ -51,10 +53,18 @@ impl<'a> View<'a> {
         Self { network, writers, readers }
     }
 
+    pub(crate) fn layer(&self, index: usize) -> Option<&'a Layer> {
+        self.network.layers.get(index)
+    }
+
+    /// The index of the layer that writes a value.
+    pub(crate) fn writer(&self, value: ValueId) -> Option<usize> {
+        self.writers[value.0]
+    }
+
     /// The layer that writes a value which is read once.
-    fn inner(&self, value: ValueId) -> Option<&'a Layer> {
-        let writer = self.writers[value.0].filter(|_| self.readers[value.0] == 1)?;
-        Some(&self.network.layers[writer])
+    pub(crate) fn inner(&self, value: ValueId) -> Option<&'a Layer> {
+        self.layer(self.writer(value).filter(|_| self.readers[value.0] == 1)?)
     }
 
     /// The one operand of the layer behind a value, if that layer's operation is `wanted`.

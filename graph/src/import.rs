@@ -1,9 +1,10 @@
 //! ONNX import: from untrusted bytes to a [`Network`], or one error that names all that stands in the way.
 //!
-//! The stages: [`onnx::budget`] bounds what decoding may take; `structure` checks names and order; `spelled` and, behind
-//! `lower`, [`forms`](crate::forms) find functions that several nodes spell out; `lower` turns nodes into layers while it
-//! folds constants and shape arithmetic; what is left over is pruned. Memory stays within a small multiple
-//! of the bundle's size, nothing recurses over the graph, and no input panics.
+//! The stages: [`onnx::budget`] bounds what decoding may take; `structure` checks names and order; `lower`
+//! turns nodes into layers while it folds constants and shape arithmetic. Functions that several nodes spell
+//! out are found before (`spelled`) and after it (`forms`), selections of channels are joined (`selection`),
+//! and what is left over is pruned. Memory stays within a small multiple of the bundle's size, nothing
+//! recurses over the graph, and no input panics.
 
 mod attributes;
 mod constant;
@@ -72,6 +73,7 @@ pub fn import(bundle: &Bundle<'_>) -> Result<Network, ImportError> {
     let mut network = lower::lower(&model, graph, &structure, bundle)?;
     network.name_functions();
     network.fold_constants();
+    network.join_selections();
     network.prune();
     network.check().map_err(ImportError::Graph)?;
     let overflow = |layer: &&Layer| !layer.op.is_finite();

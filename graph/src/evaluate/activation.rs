@@ -50,8 +50,8 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// The error function, by `2/√π·e^(−x²)·Σ 2ⁿx²ⁿ⁺¹/(2n+1)!!`, all of whose terms have one sign (NIST's Digital Library
-/// of Mathematical Functions, 7.6.2). From 6 on it is 1 in f64.
+/// The error function, by `2/√π·e^(−x²)·Σ 2ⁿx²ⁿ⁺¹/(2n+1)!!`, all of whose terms have one sign (NIST's Digital
+/// Library of Mathematical Functions, 7.6.2). From 6 on it is 1 in f64.
 fn erf(x: f64) -> f64 {
     if x.is_nan() || x.abs() >= 6.0 {
         return x.clamp(-1.0, 1.0);

@@ -10,6 +10,7 @@ mod arithmetic;
 mod beyond;
 mod boundary;
 mod call;
+mod channels;
 mod constants;
 mod convolution;
 mod extents;
@@ -181,7 +182,7 @@ impl<'a> Lowering<'a> {
             Err(refusal) => Err(refusal),
         };
         let mut results = match verdict {
-            Ok(slot) => vec![slot],
+            Ok(slots) => slots,
             // Whatever contradicts a shape that was inferred: the network is refused already.
             Err(Refusal::Malformed(_)) if behind => Vec::new(),
             Err(Refusal::Error(ImportError::TooLarge { .. }))
@@ -199,7 +200,7 @@ impl<'a> Lowering<'a> {
         };
         let computed = results.len();
         let read = |name: &&String| self.structure.readers.contains_key(name.as_str());
-        if let Some(name) = node.output.iter().skip(1).find(read).filter(|_| computed > 0) {
+        if let Some(name) = node.output.iter().skip(computed).find(read).filter(|_| computed > 0) {
             self.refuse_node(node, format!("its second output `{name}` is read"));
         }
         if computed < node.output.len() {
@@ -251,7 +252,8 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn call(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
+    /// The node's results: all of them, or the first one only.
+    fn call(&mut self, call: &Call<'a>) -> Result<Vec<Slot<'a>>, Refusal> {
         if call.attributes.have_graph() {
             return unsupported("control flow");
         }
@@ -264,7 +266,7 @@ impl<'a> Lowering<'a> {
         if call.op != "Shape" && call.operands.iter().flatten().any(beyond) {
             return Err(judged(call));
         }
-        self.dispatch(call)
+        if call.op == "Split" { self.split(call) } else { self.dispatch(call).map(|slot| vec![slot]) }
     }
 
     fn dispatch(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {

@@ -14,7 +14,8 @@ pub const OPSETS: std::ops::RangeInclusive<i64> = 13..=28;
 pub struct Operator {
     /// As in the ONNX specification.
     pub name: &'static str,
-    /// Versions by the opset that brought them, ascending; the first is the one that opset 13 has, if it has one.
+    /// Versions by the opset that brought them, ascending; the first is the one that opset 13 has, if it has
+    /// one.
     pub versions: &'static [Version],
     /// All attributes that any of the versions has.
     pub attributes: &'static [Attribute],
@@ -274,6 +275,11 @@ pub const OPERATORS: &[Operator] = &[
     new("Sigmoid", UNCHANGED, &[]),
     new("Slice", UNCHANGED, &[]),
     new("Softmax", UNCHANGED, &[always("axis")]),
+    new(
+        "Split",
+        &[at(13, FIRST), at(18, "`num_outputs`, of which the last part may be smaller, which is read")],
+        &[always("axis"), since("num_outputs", 18)],
+    ),
     new("Squeeze", SINCE_21, &[]),
     new("Sub", SINCE_14, &[]),
     new("Swish", &[at(24, "the operator is new")], &[always("alpha")]),

@@ -1,5 +1,5 @@
-//! The exact GELU as older opsets spell it, `x/2·(1 + erf(x/√2))`: nodes of the graph that become one node, because no
-//! network holds an error function.
+//! The exact GELU as older opsets spell it, `x/2·(1 + erf(x/√2))`: nodes of the graph that become one node,
+//! because no network holds an error function.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

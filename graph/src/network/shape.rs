@@ -130,7 +130,8 @@ impl Op {
 }
 
 impl Op {
-    /// Whether every weight, bias, statistic and coefficient is a finite number. A clip's bounds may be infinite.
+    /// Whether every weight, bias, statistic and coefficient is a finite number. A clip's bounds may be
+    /// infinite.
     pub fn is_finite(&self) -> bool {
         let finite = |numbers: &[f32]| numbers.iter().all(|number| number.is_finite());
         let biased = |weight: &Tensor, bias: &Option<Vec<f32>>| {

@@ -15,8 +15,8 @@ import onnx
 from onnx import numpy_helper
 
 ELEMENTWISE = {
-    *("Add", "Clip", "Div", "Elu", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Max", "Min", "Mul", "PRelu", "Relu"),
-    *("Sigmoid", "Sub", "Swish", "Tanh"),
+    *("Add", "Clip", "Div", "Elu", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Max", "Min", "Mul"),
+    *("PRelu", "Relu", "Sigmoid", "Sub", "Swish", "Tanh"),
 }
 
 

@@ -1,7 +1,7 @@
 //! Activations as single nodes and spelled out, and products of two values.
 
 use dyadic_graph::onnx::{ModelProto, NodeProto, TensorProto};
-use dyadic_graph::{ErrorKind, Network, Op, Tensor, evaluate};
+use dyadic_graph::{ErrorKind, ImportError, Network, Op, Tensor, evaluate};
 
 use crate::builder::*;
 
@@ -240,5 +240,25 @@ fn products_of_other_shapes_are_refused() {
         let error = import(&model).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
         assert!(error.to_string().contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn functions_behind_what_is_not_supported_are_not_named() {
+    let lines = |first: &'static str, last: &[&'static str]| {
+        let gelu = ["Div u root > e", "Erf e > f", "Add f one > h", "Mul u h > i", "Mul i half > k"];
+        [&[first][..], &gelu, last].concat()
+    };
+    for first in ["Mish x > u", "LRN x > u"] {
+        let named = |last: &[&'static str]| {
+            let error = import(&chain(&lines(first, last))).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            let ImportError::Unsupported(list) = error else { panic!("{error}") };
+            list.into_iter().filter_map(|item| item.node).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&["PRelu k half > y"]), ["n0"]);
+        assert_eq!(named(&["Erf k > y"]), ["n0", "n6"]);
+        assert_eq!(named(&["Erf k > l", "Sub l k > y"]), ["n0", "n6", "n7"]);
+        assert_eq!(named(&["Pow k h > y"]), ["n0", "n2", "n6"]);
     }
 }

@@ -200,6 +200,7 @@ mod tests {
         let bytes = model.nodes.iter().map(|node| match &node.op {
             Op::Affine(rule) | Op::AvgPool(_, rule) => 7 * rule.pre.len(),
             Op::Lut(table) => 2 * table.len(),
+            Op::Select(channels) => 4 * channels.len(),
             _ => 0,
         });
         bytes.sum::<usize>() as u64

@@ -64,9 +64,57 @@ impl Digits {
     }
 }
 
+/// How many signed powers of two make a number, at least: its canonical signed digits.
+fn fewest(mut number: u32) -> usize {
+    let mut count = 0;
+    while number != 0 {
+        if number & 1 == 1 {
+            number = if number & 3 == 3 { number + 1 } else { number - 1 };
+            count += 1;
+        }
+        number >>= 1;
+    }
+    count
+}
+
+/// The number nearest to `code` (|code| ≤ 2^16) that at most `digits` signed powers of two make; of two equally near ones the
+/// smaller in absolute value.
+pub(crate) fn nearest(code: i32, digits: usize) -> i32 {
+    let size = code.unsigned_abs();
+    let found = (0..=size).find_map(|away| {
+        let fits = |number: u32| fewest(number) <= digits;
+        [size - away, size + away].into_iter().find(|&number| fits(number))
+    });
+    found.unwrap_or(0) as i32 * code.signum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_nearest_number_of_few_digits_is_found() {
+        let all = |digits: u32| -> Vec<i32> {
+            let powers: Vec<i32> = (0..=9).flat_map(|k| [1 << k, -(1 << k)]).collect();
+            let mut sums = vec![0];
+            for _ in 0..digits {
+                let more = sums.iter().flat_map(|s| powers.iter().map(move |p| s + p)).collect::<Vec<_>>();
+                sums.extend(more);
+                sums.sort_unstable();
+                sums.dedup();
+            }
+            sums
+        };
+        for digits in 1..=3 {
+            let sums = all(digits);
+            for code in -128..=255i32 {
+                let best = sums.iter().copied().min_by_key(|s| ((s - code).abs(), s.abs())).unwrap();
+                assert_eq!(nearest(code, digits as usize), best, "{code}, {digits} digits");
+            }
+        }
+        assert!((-128..=255).all(|code| nearest(code, 5) == code));
+        assert_eq!((nearest(171, 4), nearest(3, 1), nearest(-3, 1), nearest(255, 1)), (170, 2, -2, 256));
+    }
 
     #[test]
     fn every_factor_multiplies_exactly_with_at_most_four_digits() {

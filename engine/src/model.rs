@@ -13,6 +13,7 @@ pub use crate::operation::Op;
 pub use crate::operation::add::Add;
 pub use crate::operation::conv::{Conv, Epilogue, Weights};
 pub use crate::operation::requantize::Requantize;
+pub use crate::operation::scale::Scale;
 pub use crate::operation::window::Window;
 pub use codes::{Codes, Packing};
 

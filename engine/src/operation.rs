@@ -17,6 +17,8 @@ pub mod conv;
 pub mod lut;
 pub mod max_pool;
 pub mod requantize;
+pub mod scale;
+pub mod select;
 pub mod window;
 
 use std::ops::RangeInclusive;
@@ -28,7 +30,7 @@ use crate::artifact::container::{Reader, Writer};
 use crate::check::Problem;
 use crate::engine::action::Action;
 use crate::kernels::Kernel;
-use crate::model::{Add, Conv, Requantize, Tensor, Window};
+use crate::model::{Add, Conv, Requantize, Scale, Tensor, Window};
 use crate::reference::Operand;
 use crate::summary::WeightSummary;
 
@@ -162,4 +164,9 @@ operations! {
     Lut(table: Vec<i16>) = lut;
     /// Along channels; inputs and output share format and step.
     Concat = concat;
+    /// Inputs `[x, gate]`, the gate of x's shape or with one code a channel:
+    /// `y = clamp((x·factor(gate) + bias) >> shift, lo, hi)`, where a factor has few signed digits.
+    Scale(scale: Scale) = scale(Scale);
+    /// Output channel i is the input's channel of the i-th number; input and output share format and step.
+    Select(channels: Vec<u32>) = select;
 }

@@ -253,7 +253,7 @@ fn an_invalid_model_is_none_of_an_artifact_or_engine() {
 
 #[test]
 fn every_operation_occurs_among_the_random_models() {
-    let mut seen = [false; 7];
+    let mut seen = [false; 9];
     for seed in 0..120 {
         for node in &random_model(seed).nodes {
             seen[match node.op {
@@ -264,8 +264,10 @@ fn every_operation_occurs_among_the_random_models() {
                 Op::AvgPool(..) => 4,
                 Op::Lut(_) => 5,
                 Op::Concat => 6,
+                Op::Scale(_) => 7,
+                Op::Select(_) => 8,
             }] = true;
         }
     }
-    assert_eq!(seen, [true; 7]);
+    assert_eq!(seen, [true; 9]);
 }

@@ -1,5 +1,6 @@
 //! A naive float evaluator: textbook loops, sums in f64, so that an import can be checked without libtorch.
 
+mod activation;
 mod convolution;
 mod pool;
 
@@ -98,13 +99,14 @@ fn apply(op: &Op, inputs: &[&Tensor], output_shape: &[usize]) -> Vec<f32> {
             })
             .collect(),
         Op::BatchNorm(norm) => normalize(norm, x),
-        Op::Relu => map(x, |x| x.max(0.0)),
-        Op::Clip { lo, hi } => map(x, |x| x.max(*lo).min(*hi)),
-        Op::LeakyRelu { slope } => map(x, |x| if x > 0.0 { x } else { slope * x }),
-        Op::Sigmoid => map(x, |x| (1.0 / (1.0 + (-f64::from(x)).exp())) as f32),
-        Op::Tanh => map(x, |x| f64::from(x).tanh() as f32),
+        Op::PRelu { slope } => activation::channelwise(slope, x),
         Op::Add => x.data.iter().zip(&inputs[1].data).map(|(a, b)| a + b).collect(),
+        Op::Mul => multiply(x, inputs[1]),
         Op::Concat => inputs.iter().flat_map(|input| input.data.iter().copied()).collect(),
+        Op::Select { channels } => {
+            let plane = x.data.len() / x.shape[0].max(1);
+            channels.iter().flat_map(|channel| &x.data[channel * plane..][..plane]).copied().collect()
+        }
         Op::MaxPool(window) => pool::max(*window, x, output_shape),
         Op::AvgPool { window, count_include_pad } => {
             pool::average(*window, *count_include_pad, x, output_shape)
@@ -115,12 +117,23 @@ fn apply(op: &Op, inputs: &[&Tensor], output_shape: &[usize]) -> Vec<f32> {
             .map(|plane| (plane.iter().map(|&x| f64::from(x)).sum::<f64>() / plane.len() as f64) as f32)
             .collect(),
         Op::Flatten => x.data.clone(),
-        Op::Softmax => softmax(x),
+        Op::Softmax => softmax(x).map(|(share, _)| share as f32).collect(),
+        Op::LogSoftmax => softmax(x).map(|(_, logarithm)| logarithm as f32).collect(),
+        function => {
+            let of = activation::of(function);
+            x.data.iter().map(|&x| of(x)).collect()
+        }
     }
 }
 
-fn map(x: &Tensor, f: impl Fn(f32) -> f32) -> Vec<f32> {
-    x.data.iter().map(|&x| f(x)).collect()
+/// Products of elements, or of planes and their channels' factors.
+fn multiply(x: &Tensor, factors: &Tensor) -> Vec<f32> {
+    let plane = (x.data.len() / factors.data.len().max(1)).max(1);
+    x.data
+        .chunks_exact(plane)
+        .zip(&factors.data)
+        .flat_map(|(plane, factor)| plane.iter().map(move |x| x * factor))
+        .collect()
 }
 
 fn normalize(norm: &BatchNorm, x: &Tensor) -> Vec<f32> {
@@ -135,9 +148,10 @@ fn normalize(norm: &BatchNorm, x: &Tensor) -> Vec<f32> {
         .collect()
 }
 
-fn softmax(x: &Tensor) -> Vec<f32> {
+/// Each class's share and its logarithm.
+fn softmax(x: &Tensor) -> impl Iterator<Item = (f64, f64)> {
     let top = x.data.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = x.data.iter().map(|&x| f64::from(x - top).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.iter().map(|power| (power / sum) as f32).collect()
+    let powers = x.data.iter().map(move |&x| (f64::from(x - top).exp(), f64::from(x - top)));
+    let sum: f64 = powers.clone().map(|(power, _)| power).sum();
+    powers.map(move |(power, exponent)| (power / sum, exponent - sum.ln()))
 }

@@ -17,7 +17,7 @@ impl BatchNorm {
     }
 
     /// Whether it is one of [`from_affine`](Self::from_affine)'s: no statistics.
-    fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         self.epsilon == 0.0
             && self.mean.iter().all(|&mean| mean == 0.0)
             && self.variance.iter().all(|&v| v == 1.0)

@@ -1,14 +1,17 @@
 //! ONNX import: from untrusted bytes to a [`Network`], or one error that names all that stands in the way.
 //!
-//! The stages: [`onnx::budget`] bounds what decoding may take; `structure` checks names and order; `lower` turns nodes into
-//! layers while it folds constants and shape arithmetic; what is left over is pruned. Memory stays within a small multiple
-//! of the bundle's size, nothing recurses over the graph, and no input panics.
+//! The stages: [`onnx::budget`] bounds what decoding may take; `structure` checks names and order; `lower`
+//! turns nodes into layers while it folds constants and shape arithmetic. Functions that several nodes spell
+//! out are found before (`spelled`) and after it (`forms`), selections of channels are joined (`selection`),
+//! and what is left over is pruned. Memory stays within a small multiple of the bundle's size, nothing
+//! recurses over the graph, and no input panics.
 
 mod attributes;
 mod constant;
 mod error;
 mod lower;
 mod operator;
+mod spelled;
 mod structure;
 
 use std::collections::BTreeMap;
@@ -65,8 +68,12 @@ pub fn import(bundle: &Bundle<'_>) -> Result<Network, ImportError> {
         });
     }
     let structure = structure::Structure::read(graph)?;
+    let spelled = spelled::gelus(&structure, &bundle.files);
+    let structure = structure.with(&spelled);
     let mut network = lower::lower(&model, graph, &structure, bundle)?;
+    network.name_functions();
     network.fold_constants();
+    network.join_selections();
     network.prune();
     network.check().map_err(ImportError::Graph)?;
     let overflow = |layer: &&Layer| !layer.op.is_finite();

@@ -4,9 +4,11 @@
 
 pub mod evaluate;
 pub mod fold;
+mod forms;
 pub mod import;
 pub mod network;
 pub mod onnx;
+mod selection;
 
 pub use evaluate::{EvaluateError, evaluate, evaluate_all};
 pub use import::{Bundle, ErrorKind, Group, ImportError, Unsupported, import, import_bytes};

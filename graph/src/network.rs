@@ -79,14 +79,48 @@ pub enum Op {
         /// Slope of the negative side.
         slope: f32,
     },
-    /// Logistic function.
+    /// `x` where positive, else the channel's slope times `x`.
+    PRelu {
+        /// Slopes of the negative side, one a channel.
+        slope: Vec<f32>,
+    },
+    /// `x` where positive, else `alpha·(eˣ − 1)`.
+    Elu {
+        /// What the negative side tends to, negated.
+        alpha: f32,
+    },
+    /// Logistic function, `σ(x) = 1/(1 + e⁻ˣ)`.
     Sigmoid,
+    /// `min(max(alpha·x + beta, 0), 1)`.
+    HardSigmoid {
+        /// Slope between the bounds.
+        alpha: f32,
+        /// Value at 0.
+        beta: f32,
+    },
+    /// `x·σ(x)`, also called Swish.
+    Silu,
+    /// `x·min(max(x + 3, 0), 6)/6`.
+    HardSwish,
+    /// `x·Φ(x)`, Φ being the normal distribution: `x/2·(1 + erf(x/√2))`.
+    Gelu {
+        /// Whether Φ is approximated: `x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`.
+        tanh: bool,
+    },
     /// Hyperbolic tangent.
     Tanh,
     /// Elementwise sum of two values of one shape.
     Add,
+    /// Elementwise product of two values of one shape, or of one of shape (C, H, W) and a second one of shape
+    /// (C, 1, 1): a factor a channel, as of squeeze-and-excitation.
+    Mul,
     /// Along channels.
     Concat,
+    /// Output channel (of a flat value: element) `i` is input channel `channels[i]`.
+    Select {
+        /// Input channels, in the order of the output's; some may be there twice or not at all.
+        channels: Vec<usize>,
+    },
     /// Maximum over windows; padding does not take part.
     MaxPool(Window),
     /// Mean over windows.
@@ -102,6 +136,8 @@ pub enum Op {
     Flatten,
     /// Over the class axis.
     Softmax,
+    /// The softmax's logarithm, over the class axis.
+    LogSoftmax,
 }
 
 /// Geometry of a convolution or pool. Output extent is

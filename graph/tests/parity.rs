@@ -9,14 +9,22 @@ use dyadic_graph::{Bundle, EvaluateError, Network, Op, Tensor, evaluate, evaluat
 const TOLERANCE: f32 = 1e-4;
 
 /// Each fixture, and how many Conv, Linear and BatchNorm layers it has.
-const FIXTURES: [(&str, [usize; 3]); 24] = [
+const FIXTURES: [(&str, [usize; 3]); 39] = [
     ("bottleneck_dynamo19", [12, 1, 0]),
     ("bottleneck_script17", [12, 1, 0]),
+    ("efficientnet_dynamo18_static", [14, 1, 0]),
+    ("efficientnet_script17", [14, 1, 0]),
+    ("front_dynamo20", [2, 1, 1]),
+    ("front_script13_static", [2, 1, 1]),
+    ("front_script17", [2, 1, 1]),
     ("lenet_relu_dynamo20", [2, 3, 0]),
     ("lenet_relu_script16_one", [2, 3, 0]),
     ("lenet_sigmoid_script20", [2, 3, 0]),
     ("lenet_tanh_dynamo20_static", [2, 3, 0]),
     ("lenet_tanh_script13", [2, 3, 0]),
+    ("mobilenetv3_dynamo20", [15, 2, 0]),
+    ("mobilenetv3_script13", [15, 2, 0]),
+    ("mobilenetv3_script17_static", [15, 2, 0]),
     ("odds_dynamo18_static", [2, 2, 3]),
     ("odds_dynamo20", [2, 2, 3]),
     ("odds_script13", [2, 2, 3]),
@@ -30,6 +38,13 @@ const FIXTURES: [(&str, [usize; 3]); 24] = [
     ("resnet_script13", [15, 1, 0]),
     ("resnext_dynamo20", [12, 1, 0]),
     ("resnext_script18", [12, 1, 0]),
+    ("shufflenet_dynamo20", [20, 1, 0]),
+    ("shufflenet_script13_static", [20, 1, 0]),
+    ("shufflenet_script17", [20, 1, 0]),
+    ("smooth_dynamo18_static", [4, 2, 0]),
+    ("smooth_dynamo20", [4, 2, 0]),
+    ("smooth_script13", [4, 2, 0]),
+    ("smooth_script20", [4, 2, 0]),
     ("vgg_bn_dynamo20", [4, 3, 0]),
     ("vgg_bn_script16", [4, 3, 0]),
     ("vgg_dynamo18", [4, 3, 0]),
@@ -127,13 +142,44 @@ fn folding_batch_norms_keeps_the_outputs() {
 
 #[test]
 fn both_exporters_give_one_network() {
-    for (a, b) in [("bottleneck_dynamo19", "bottleneck_script17"), ("odds_dynamo20", "odds_script13")] {
+    for (a, b) in [
+        ("bottleneck_dynamo19", "bottleneck_script17"),
+        ("odds_dynamo20", "odds_script13"),
+        ("mobilenetv3_dynamo20", "mobilenetv3_script13"),
+        ("mobilenetv3_dynamo20", "mobilenetv3_script17_static"),
+        ("efficientnet_dynamo18_static", "efficientnet_script17"),
+        ("shufflenet_dynamo20", "shufflenet_script17"),
+        ("shufflenet_dynamo20", "shufflenet_script13_static"),
+        ("smooth_dynamo20", "smooth_script13"),
+        ("smooth_dynamo20", "smooth_script20"),
+        ("smooth_dynamo20", "smooth_dynamo18_static"),
+        ("front_dynamo20", "front_script17"),
+        ("front_dynamo20", "front_script13_static"),
+    ] {
         let shapes = |name: &str| {
             let network = network(name);
             let layer = |layer: &dyadic_graph::Layer| (layer.op.name(), network.shape(layer.output).to_vec());
             network.layers.iter().map(layer).collect::<Vec<_>>()
         };
-        assert_eq!(shapes(a), shapes(b));
+        assert_eq!(shapes(a), shapes(b), "{a} and {b}");
+    }
+}
+
+#[test]
+fn functions_have_one_layer_and_channels_one_selection() {
+    for (name, expected) in [
+        ("mobilenetv3_script13", &[("HardSwish", 6), ("HardSigmoid", 3), ("Mul", 3), ("Clip", 0)][..]),
+        ("efficientnet_script17", &[("Silu", 9), ("Sigmoid", 2), ("Mul", 2)]),
+        ("shufflenet_script17", &[("Select", 5)]),
+        (
+            "smooth_script13",
+            &[("Gelu", 2), ("Elu", 1), ("PRelu", 1), ("LeakyRelu", 1), ("Silu", 1), ("Mul", 1)],
+        ),
+        ("front_script17", &[("Select", 3), ("Concat", 1), ("BatchNorm", 1)]),
+    ] {
+        let network = network(name);
+        let actual: Vec<_> = expected.iter().map(|(op, _)| (*op, count(&network, op))).collect();
+        assert_eq!(actual, expected, "{name}\n{network}");
     }
 }
 

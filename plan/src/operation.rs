@@ -7,6 +7,8 @@ mod average_pool;
 mod concat;
 mod flatten;
 mod max_pool;
+mod scale;
+mod select;
 mod table;
 mod weighted;
 
@@ -19,10 +21,12 @@ use crate::rules::Defaults;
 pub use table::Unary;
 
 /// All operations.
-const ALL: [&dyn Operation; 7] = [
+const ALL: [&dyn Operation; 9] = [
     &weighted::Weighted,
     &add::Add,
+    &scale::Scale,
     &concat::Concat,
+    &select::Select,
     &max_pool::MaxPool,
     &average_pool::AveragePool,
     &table::Table,
@@ -57,6 +61,15 @@ pub enum UnitOp {
     Unary(Unary),
     /// Along channels.
     Concat,
+    /// Product of two tensors, the second of which may have one code a channel; activation.
+    Scale {
+        /// What follows the product.
+        act: Act,
+        /// Signed digits that the second operand's codes are held to.
+        digits: u8,
+    },
+    /// Channels by their numbers.
+    Select(Vec<u32>),
 }
 
 /// The clamp at the end of a unit.
@@ -125,6 +138,8 @@ impl UnitOp {
             UnitOp::AvgPool(_) => "average-pool",
             UnitOp::Unary(_) => "table",
             UnitOp::Concat => "concat",
+            UnitOp::Scale { .. } => "scale",
+            UnitOp::Select(_) => "select",
         }
     }
 }

@@ -49,7 +49,7 @@ impl<'a> Calibration<'a> {
     pub fn new(plan: &'a Plan, place: Place) -> Self {
         let mut read: Vec<bool> = (0..plan.tensors.len()).map(|t| t == plan.output).collect();
         for unit in &plan.units {
-            if !matches!(unit.op, UnitOp::MaxPool(_) | UnitOp::Concat) {
+            if !matches!(unit.op, UnitOp::MaxPool(_) | UnitOp::Concat | UnitOp::Select(_)) {
                 unit.inputs.iter().for_each(|&i| read[i] = true);
             }
         }

@@ -13,6 +13,8 @@ pub(crate) mod conv;
 mod max_pool;
 mod quantizer;
 mod rule;
+mod scale;
+mod select;
 mod table;
 
 use dyadic_engine::model as ir;
@@ -82,6 +84,9 @@ units! { at;
     ir::Op::AvgPool(window, rule) => average_pool::Exact::new(window, rule, at);
     UnitOp::Unary(function) => table::Table(*function), ir::Op::Lut(table) => table::Exact::new(table, at);
     UnitOp::Concat => concat::Concat, ir::Op::Concat => concat::Exact;
+    UnitOp::Scale { act, digits } => scale::Scale { act: *act, digits: *digits },
+    ir::Op::Scale(rule) => scale::Exact::new(rule, at);
+    UnitOp::Select(channels) => select::Select(channels), ir::Op::Select(channels) => select::Exact::new(channels, at);
 }
 
 /// A unit in the float network.

@@ -1,7 +1,7 @@
 //! Every rule, broken one at a time.
 
-use crate::model::{Conv, Epilogue, Format, Model, Op, Requantize, Step, TensorId};
-use crate::testing::{random_model, resnet20, small_cnn};
+use crate::model::{Conv, Epilogue, Format, Model, Op, Requantize, Scale, Shape, Step, TensorId, Window};
+use crate::testing::{Builder, random_model, resnet20, small_cnn};
 
 /// A model with a residual, logits, a table, pools, a concat and an addition.
 fn conv(model: &mut Model, index: usize) -> &mut Conv {
@@ -192,5 +192,56 @@ fn the_generators_models_are_valid() {
     }
     for bits in 2..=8 {
         resnet20(1, bits).check().expect("valid");
+    }
+}
+
+#[test]
+fn what_a_product_or_a_choice_of_channels_may_not_be_is_refused() {
+    let with = |change: &dyn Fn(&mut Model)| {
+        let shape = Shape { h: 3, w: 2, c: 6 };
+        let (mut builder, x) = Builder::new(7, shape, Format::Unsigned { bits: 8 });
+        let x = builder.affine(x, Format::Unsigned { bits: 8 });
+        let window = Window { kernel: [3, 2], stride: [1; 2], padding: [0; 4], dilation: [1; 2] };
+        let gate = builder.avg_pool(x, window, Format::Unsigned { bits: 8 });
+        let y = builder.scale(x, gate, Format::Unsigned { bits: 8 });
+        let y = builder.select(y, vec![5, 0, 0, 1]);
+        let mut model = builder.finish("scaled", y);
+        change(&mut model);
+        model.check().map_err(|error| error.to_string())
+    };
+    fn scale(model: &mut Model) -> &mut Scale {
+        match &mut model.nodes[2].op {
+            Op::Scale(scale) => scale,
+            other => panic!("{other:?}"),
+        }
+    }
+    fn channels(model: &mut Model) -> &mut Vec<u32> {
+        match &mut model.nodes[3].op {
+            Op::Select(channels) => channels,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(with(&|_| ()), Ok(()));
+    let cases: &[Case] = &[
+        (|m| scale(m).digits = 0, "digits is 0"),
+        (|m| scale(m).digits = 6, "digits is 6"),
+        (|m| scale(m).shift = 32, "shift is 32"),
+        (|m| scale(m).bias = 1 << 23, "bias is 8388608"),
+        (|m| scale(m).hi = 256, "highest output code is 256"),
+        (|m| m.nodes[2].inputs[1] = m.nodes[0].inputs[0], "scaled"),
+        (|m| m.tensors[2].shape.c = 5, "shape"),
+        (|m| channels(m)[1] = 6, "channel is 6"),
+        (|m| channels(m).truncate(3), "channels: 3 entries where 4"),
+        (|m| m.tensors[4].format = Format::Unsigned { bits: 7 }, "must share format and step"),
+        (|m| m.tensors[4].shape.h = 2, "output: shape"),
+    ];
+    for (change, reason) in cases {
+        let told = with(change);
+        // A gate that is as large as the operand is a product of one shape.
+        if *reason == "scaled" {
+            assert_eq!(told, Ok(()));
+        } else {
+            assert!(told.as_ref().is_err_and(|told| told.contains(reason)), "{reason}: {told:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::codes::{Codes, CodesMut};
 use super::level::{Level, by_level};
 use super::requantize::{CHUNK, Rule};
-use crate::model::{Add, Format};
+use crate::model::{Add, Format, Scale};
 
 by_level! {
     /// `y = clamp(((a << a_shift) + (b << b_shift) + bias) >> shift, lo, hi)`.
@@ -23,6 +23,54 @@ fn add_body(rule: &Add, a: Codes, b: Codes, out: &mut CodesMut) {
             *left = (sum >> rule.shift).max(rule.lo).min(rule.hi);
         }
         out.narrow(start, left);
+    }
+}
+
+by_level! {
+    /// `y = clamp((x·factor(gate) + bias) >> shift, lo, hi)` of two tensors of one shape; factors by the byte of a gate's code.
+    scale = scale_body(rule: &Scale, factors: &[i32; 256], x: Codes, gates: Codes, out: &mut CodesMut)
+}
+
+#[inline(always)]
+fn scale_body(rule: &Scale, factors: &[i32; 256], x: Codes, gates: Codes, out: &mut CodesMut) {
+    let (mut left, mut right) = ([0i32; CHUNK], [0i32; CHUNK]);
+    for start in (0..out.len()).step_by(CHUNK) {
+        let len = CHUNK.min(out.len() - start);
+        let (left, right) = (&mut left[..len], &mut right[..len]);
+        x.slice(start, len).widen(left);
+        gates.slice(start, len).widen(right);
+        right.iter_mut().for_each(|gate| *gate = factors[usize::from(*gate as u8)]);
+        scale_row(rule, left, right);
+        out.narrow(start, left);
+    }
+}
+
+by_level! {
+    /// The same with one gate a channel.
+    scale_channels = scale_channels_body(rule: &Scale, factors: &[i32; 256], x: Codes, gates: Codes, out: &mut CodesMut)
+}
+
+#[inline(always)]
+fn scale_channels_body(rule: &Scale, factors: &[i32; 256], x: Codes, gates: Codes, out: &mut CodesMut) {
+    let channels = gates.len();
+    let (mut row, mut gate) = ([0i32; CHUNK], [0i32; CHUNK]);
+    for first in (0..channels).step_by(CHUNK) {
+        let len = CHUNK.min(channels - first);
+        let (row, gate) = (&mut row[..len], &mut gate[..len]);
+        gates.slice(first, len).widen(gate);
+        gate.iter_mut().for_each(|gate| *gate = factors[usize::from(*gate as u8)]);
+        for at in (first..out.len()).step_by(channels) {
+            x.slice(at, len).widen(row);
+            scale_row(rule, row, gate);
+            out.narrow(at, row);
+        }
+    }
+}
+
+#[inline(always)]
+fn scale_row(rule: &Scale, x: &mut [i32], factors: &[i32]) {
+    for (x, factor) in x.iter_mut().zip(factors) {
+        *x = ((*x * factor + rule.bias) >> rule.shift).max(rule.lo).min(rule.hi);
     }
 }
 
@@ -90,10 +138,38 @@ pub(crate) fn by_byte(table: &[i16], lowest: i32) -> [i16; 256] {
 
 /// Copies an operand of `part` channels into channels `first ..` of an output of `channels`.
 pub(crate) fn place(part: Codes, part_channels: usize, first: usize, channels: usize, out: &mut CodesMut) {
-    let (Codes::Unsigned(codes) | Codes::Signed(codes), CodesMut::Byte(out)) = (part, out) else {
-        unreachable!("the check lets only codes of at most 8 bits be concatenated");
-    };
-    for (from, to) in codes.chunks_exact(part_channels).zip(out.chunks_exact_mut(channels)) {
-        to[first..first + part_channels].copy_from_slice(from);
+    copy_channels(part, part_channels, 0, part_channels, channels, first, out);
+}
+
+/// Copies `count` channels, those from `first` on of `from`, to `at` and behind of `to`.
+pub(crate) fn copy_channels(
+    x: Codes,
+    from: usize,
+    first: usize,
+    count: usize,
+    to: usize,
+    at: usize,
+    out: &mut CodesMut,
+) {
+    let (codes, out) = bytes(x, out);
+    for (from, to) in codes.chunks_exact(from).zip(out.chunks_exact_mut(to)) {
+        to[at..at + count].copy_from_slice(&from[first..first + count]);
     }
+}
+
+/// The channels of these numbers of each pixel, which has `from`.
+pub(crate) fn select(x: Codes, from: usize, channels: &[u32], out: &mut CodesMut) {
+    let (codes, out) = bytes(x, out);
+    for (from, to) in codes.chunks_exact(from).zip(out.chunks_exact_mut(channels.len())) {
+        for (to, &channel) in to.iter_mut().zip(channels) {
+            *to = from[channel as usize];
+        }
+    }
+}
+
+fn bytes<'a>(x: Codes<'a>, out: &'a mut CodesMut) -> (&'a [u8], &'a mut [u8]) {
+    let (Codes::Unsigned(codes) | Codes::Signed(codes), CodesMut::Byte(out)) = (x, out) else {
+        unreachable!("the check lets only codes of at most 8 bits be copied");
+    };
+    (codes, out)
 }

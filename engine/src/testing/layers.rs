@@ -3,8 +3,8 @@
 use super::Rng;
 use crate::digits::Digits;
 use crate::model::{
-    Add, Conv, Epilogue, Format, Input, Model, Node, Op, Output, Requantize, Shape, Step, Tensor, TensorId,
-    Weights, Window,
+    Add, Conv, Epilogue, Format, Input, Model, Node, Op, Output, Requantize, Scale, Shape, Step, Tensor,
+    TensorId, Weights, Window,
 };
 
 /// Geometry and widths of a convolution.
@@ -229,6 +229,23 @@ impl Builder {
         let ((lo, hi), (least, most)) = (self.format(x).range(), output.range());
         let table = (lo..=hi).map(|_| self.rng.code(least, most) as i16).collect();
         self.push("lut", vec![x], (self.shape(x), output, Step::PowerOfTwo(-4)), Op::Lut(table))
+    }
+
+    /// A product; the gate has x's shape or one code a channel.
+    pub fn scale(&mut self, x: TensorId, gate: TensorId, output: Format) -> TensorId {
+        let digits = self.rng.code(1, 5) as u8;
+        let (lo, hi) = output.range();
+        let shift = self.rng.code(0, 10) as u8;
+        let scale = Scale { digits, bias: self.rng.code(-2000, 2000), shift, lo, hi };
+        let tensor = (self.shape(x), output, Step::PowerOfTwo(-4));
+        self.push("scale", vec![x, gate], tensor, Op::Scale(scale))
+    }
+
+    /// Channels by their numbers; not for the input, whose step is free.
+    pub fn select(&mut self, x: TensorId, channels: Vec<u32>) -> TensorId {
+        let input = self.tensors[x.0 as usize].clone();
+        let tensor = (Shape { c: channels.len() as u32, ..input.shape }, input.format, input.step);
+        self.push("select", vec![x], tensor, Op::Select(channels))
     }
 
     /// Channels of tensors that share format and step, one after the other.

@@ -25,7 +25,7 @@ fn any_format(rng: &mut Rng) -> Format {
 
 fn random_layer(builder: &mut Builder, rng: &mut Rng, x: TensorId) -> TensorId {
     let shape = builder.shape(x);
-    match rng.below(9) {
+    match rng.below(11) {
         0..=2 => random_conv(builder, rng, x),
         3 => {
             let wide = if rng.one_in(2) { Format::Signed { bits: 16 } } else { any_format(rng) };
@@ -47,6 +47,26 @@ fn random_layer(builder: &mut Builder, rng: &mut Rng, x: TensorId) -> TensorId {
             let format = any_format(rng);
             let parts = [builder.affine(x, format), builder.lut(x, format), builder.affine(x, format)];
             builder.concat(&parts[..rng.code(1, 3) as usize])
+        }
+        9 => {
+            let gate = if rng.one_in(2) {
+                builder.lut(x, any_format(rng))
+            } else {
+                let window =
+                    Window { kernel: [shape.h, shape.w], stride: [1; 2], padding: [0; 4], dilation: [1; 2] };
+                builder.avg_pool(x, window, any_format(rng))
+            };
+            builder.scale(x, gate, any_format(rng))
+        }
+        10 => {
+            let count = rng.code(1, 20) as u32;
+            let whole = rng.one_in(3);
+            let first = rng.below(shape.c.into()) as u32;
+            let channel = |i: u32, rng: &mut Rng| {
+                if whole { (first + i) % shape.c } else { rng.below(shape.c.into()) as u32 }
+            };
+            let channels = (0..count).map(|i| channel(i, rng)).collect();
+            builder.select(x, channels)
         }
         _ => builder.affine(x, any_format(rng)),
     }

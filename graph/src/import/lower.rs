@@ -5,10 +5,12 @@
 //! and lowering goes on behind it, so that one error names all of it. Behind it nothing is called malformed: shapes are
 //! inferred there, and a network that is refused already can wait for the rest.
 
+mod activation;
 mod arithmetic;
 mod beyond;
 mod boundary;
 mod call;
+mod channels;
 mod constants;
 mod convolution;
 mod extents;
@@ -180,7 +182,7 @@ impl<'a> Lowering<'a> {
             Err(refusal) => Err(refusal),
         };
         let mut results = match verdict {
-            Ok(slot) => vec![slot],
+            Ok(slots) => slots,
             // Whatever contradicts a shape that was inferred: the network is refused already.
             Err(Refusal::Malformed(_)) if behind => Vec::new(),
             Err(Refusal::Error(ImportError::TooLarge { .. }))
@@ -198,7 +200,7 @@ impl<'a> Lowering<'a> {
         };
         let computed = results.len();
         let read = |name: &&String| self.structure.readers.contains_key(name.as_str());
-        if let Some(name) = node.output.iter().skip(1).find(read).filter(|_| computed > 0) {
+        if let Some(name) = node.output.iter().skip(computed).find(read).filter(|_| computed > 0) {
             self.refuse_node(node, format!("its second output `{name}` is read"));
         }
         if computed < node.output.len() {
@@ -250,17 +252,21 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn call(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
+    /// The node's results: all of them, or the first one only.
+    fn call(&mut self, call: &Call<'a>) -> Result<Vec<Slot<'a>>, Refusal> {
         if call.attributes.have_graph() {
             return unsupported("control flow");
         }
         let Some(operator) = call.operator() else { return unsupported(UNKNOWN_OPERATOR) };
+        if operator.version(self.opset) == 0 && !self.structure.is_spelled(call.node) {
+            return unsupported(format!("ONNX has no such operator in opset {}", self.opset));
+        }
         call.attributes.only(operator, self.opset)?;
         let beyond = |slot: &Slot<'_>| matches!(slot, Slot::Beyond(_));
         if call.op != "Shape" && call.operands.iter().flatten().any(beyond) {
             return Err(judged(call));
         }
-        self.dispatch(call)
+        if call.op == "Split" { self.split(call) } else { self.dispatch(call).map(|slot| vec![slot]) }
     }
 
     fn dispatch(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
@@ -269,11 +275,14 @@ impl<'a> Lowering<'a> {
             "Gemm" => self.gemm(call),
             "MatMul" => self.matmul(call),
             "BatchNormalization" => self.batch_normalization(call),
-            "Relu" | "Clip" | "LeakyRelu" | "Sigmoid" | "Tanh" | "Softmax" | "Max" | "Min" => {
+            "Relu" | "Clip" | "LeakyRelu" | "Sigmoid" | "Tanh" | "Softmax" | "LogSoftmax" | "Max" | "Min" => {
                 self.unary(call)
             }
+            "Elu" | "PRelu" | "HardSigmoid" | "HardSwish" | "Swish" | "Gelu" => self.activation(call),
             "Identity" | "Dropout" | "Cast" => self.identity(call),
             "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(call),
+            "Pow" => self.power(call),
+            "Erf" => unsupported(ERF),
             "Concat" => self.concat(call),
             "MaxPool" | "AveragePool" => self.pool(call),
             "GlobalMaxPool" => self.global_max_pool(call),
@@ -382,5 +391,8 @@ fn check_size(name: &str, shape: &[usize]) -> Result<(), ImportError> {
 
 const UNKNOWN_OPERATOR: &str = "this operator is not supported";
 
-/// Why arithmetic with two values is refused, except for sums.
+/// Why an error function is refused.
+const ERF: &str = "an error function that is not part of x/2·(1 + erf(x/√2))";
+
+/// Why arithmetic with two values is refused, except for sums and products.
 const TWO_VALUES: &str = "two operands that both flow through the network";

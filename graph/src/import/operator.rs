@@ -14,7 +14,8 @@ pub const OPSETS: std::ops::RangeInclusive<i64> = 13..=28;
 pub struct Operator {
     /// As in the ONNX specification.
     pub name: &'static str,
-    /// Versions by the opset that brought them, ascending; the first is the one that opset 13 has.
+    /// Versions by the opset that brought them, ascending; the first is the one that opset 13 has, if it has
+    /// one.
     pub versions: &'static [Version],
     /// All attributes that any of the versions has.
     pub attributes: &'static [Attribute],
@@ -52,7 +53,7 @@ impl Operator {
         own.then(|| Self::find(node.op_type.as_deref().unwrap_or_default())).flatten()
     }
 
-    /// Its version in an opset of [`OPSETS`].
+    /// Its version in an opset of [`OPSETS`]; 0 if it came later.
     pub fn version(&self, opset: i64) -> i64 {
         let known = self.versions.iter().map(|version| version.since);
         known.filter(|&since| since <= opset).max().unwrap_or_default()
@@ -184,11 +185,16 @@ pub const OPERATORS: &[Operator] = &[
     ),
     new("Div", SINCE_14, &[]),
     new("Dropout", &[at(13, FIRST), at(22, WORDING)], &[always("seed")]),
+    new("Elu", &[at(6, FIRST), at(22, TYPES)], &[always("alpha")]),
+    new("Erf", UNCHANGED, &[]),
     new("Flatten", SINCE_21, &[always("axis")]),
     new("Gather", UNCHANGED, &[always("axis")]),
+    new("Gelu", &[at(20, "the operator is new")], &[always("approximate")]),
     new("Gemm", UNCHANGED, &[always("alpha"), always("beta"), always("transA"), always("transB")]),
     new("GlobalAveragePool", SINCE_22, &[]),
     new("GlobalMaxPool", SINCE_22, &[]),
+    new("HardSigmoid", &[at(6, FIRST), at(22, TYPES)], &[always("alpha"), always("beta")]),
+    new("HardSwish", &[at(14, "the operator is new"), at(22, TYPES)], &[]),
     new(
         "Identity",
         &[
@@ -204,6 +210,7 @@ pub const OPERATORS: &[Operator] = &[
         &[],
     ),
     new("LeakyRelu", &[at(6, FIRST), at(16, TYPES)], &[always("alpha")]),
+    new("LogSoftmax", UNCHANGED, &[always("axis")]),
     new("MatMul", UNCHANGED, &[]),
     new("Max", UNCHANGED, &[]),
     new(
@@ -221,6 +228,7 @@ pub const OPERATORS: &[Operator] = &[
     ),
     new("Min", UNCHANGED, &[]),
     new("Mul", SINCE_14, &[]),
+    new("PRelu", &[at(9, FIRST), at(16, TYPES)], &[]),
     new(
         "Pad",
         &[
@@ -234,6 +242,7 @@ pub const OPERATORS: &[Operator] = &[
         ],
         &[always("mode")],
     ),
+    new("Pow", &[at(13, FIRST), at(15, TYPES)], &[]),
     new("ReduceMean", REDUCTION, REDUCTION_ATTRIBUTES),
     new("ReduceProd", REDUCTION, REDUCTION_ATTRIBUTES),
     new("Relu", SINCE_14, &[]),
@@ -266,8 +275,14 @@ pub const OPERATORS: &[Operator] = &[
     new("Sigmoid", UNCHANGED, &[]),
     new("Slice", UNCHANGED, &[]),
     new("Softmax", UNCHANGED, &[always("axis")]),
+    new(
+        "Split",
+        &[at(13, FIRST), at(18, "`num_outputs`, of which the last part may be smaller, which is read")],
+        &[always("axis"), since("num_outputs", 18)],
+    ),
     new("Squeeze", SINCE_21, &[]),
     new("Sub", SINCE_14, &[]),
+    new("Swish", &[at(24, "the operator is new")], &[always("alpha")]),
     new("Tanh", UNCHANGED, &[]),
     new("Transpose", SINCE_21, &[always("perm")]),
     new("Unsqueeze", SINCE_21, &[]),
@@ -284,6 +299,7 @@ mod tests {
         assert!(!pool.has_attribute(18, "dilations") && pool.has_attribute(19, "dilations"));
         let mean = Operator::find("ReduceMean").unwrap();
         assert!(mean.has_attribute(17, "axes") && !mean.has_attribute(18, "axes"));
-        assert!(Operator::find("Gelu").is_none());
+        assert!(Operator::find("Mish").is_none());
+        assert_eq!([13, 19, 20].map(|opset| Operator::find("Gelu").unwrap().version(opset)), [0, 0, 20]);
     }
 }

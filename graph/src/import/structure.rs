@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use prost::Message;
 
 use super::error::ImportError;
+use super::spelled::Spelled;
 use crate::onnx::{GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto};
 
 /// What is known of a graph once its names are resolved.
@@ -19,6 +20,8 @@ pub(super) struct Structure<'a> {
     pub(super) declared: HashMap<&'a str, &'a ValueInfoProto>,
     /// How often each name is read by a node or returned by the graph.
     pub(super) readers: HashMap<&'a str, usize>,
+    /// First outputs of nodes that stand for several of the file's.
+    spelled: HashSet<&'a str>,
 }
 
 /// A node's name, or its first output's where it has none.
@@ -81,7 +84,42 @@ impl<'a> Structure<'a> {
         for name in nodes.iter().flat_map(|node| &node.input).map(String::as_str).chain(outputs) {
             *readers.entry(name).or_insert(0) += 1;
         }
-        Ok(Self { nodes, initializers, inputs, declared, readers })
+        Ok(Self { nodes, initializers, inputs, declared, readers, spelled: HashSet::new() })
+    }
+
+    /// The same with one node for each function that is spelled out.
+    pub(super) fn with<'b>(self, spelled: &'b [Spelled]) -> Structure<'b>
+    where
+        'a: 'b,
+    {
+        let Self { nodes, initializers, inputs, declared, readers, spelled: names } = self;
+        let (mut readers, mut names): (HashMap<&'b str, usize>, HashSet<&'b str>) = (readers, names);
+        let mut kept: Vec<Option<&'b NodeProto>> = nodes.into_iter().map(Some).collect();
+        for Spelled { last, inner, node } in spelled {
+            for name in
+                inner.iter().chain([last]).filter_map(|&index| kept[index]).flat_map(|node| &node.input)
+            {
+                if let Some(count) = readers.get_mut(name.as_str()) {
+                    *count -= 1;
+                }
+            }
+            for name in &node.input {
+                *readers.entry(name).or_insert(0) += 1;
+            }
+            for &index in inner {
+                kept[index] = None;
+            }
+            kept[*last] = Some(node);
+            names.extend(node.output.iter().map(String::as_str));
+        }
+        readers.retain(|_, count| *count > 0);
+        let nodes = kept.into_iter().flatten().collect();
+        Structure { nodes, initializers, inputs, declared, readers, spelled: names }
+    }
+
+    /// Whether a node stands for several of the file's, and so need not be one that the file's opset has.
+    pub(super) fn is_spelled(&self, node: &NodeProto) -> bool {
+        node.output.first().is_some_and(|name| self.spelled.contains(name.as_str()))
     }
 }
 

@@ -14,15 +14,24 @@ impl Op {
             Self::Relu => "Relu",
             Self::Clip { .. } => "Clip",
             Self::LeakyRelu { .. } => "LeakyRelu",
+            Self::PRelu { .. } => "PRelu",
+            Self::Elu { .. } => "Elu",
             Self::Sigmoid => "Sigmoid",
+            Self::HardSigmoid { .. } => "HardSigmoid",
+            Self::Silu => "Silu",
+            Self::HardSwish => "HardSwish",
+            Self::Gelu { .. } => "Gelu",
             Self::Tanh => "Tanh",
             Self::Add => "Add",
+            Self::Mul => "Mul",
             Self::Concat => "Concat",
+            Self::Select { .. } => "Select",
             Self::MaxPool(_) => "MaxPool",
             Self::AvgPool { .. } => "AvgPool",
             Self::GlobalAvgPool => "GlobalAvgPool",
             Self::Flatten => "Flatten",
             Self::Softmax => "Softmax",
+            Self::LogSoftmax => "LogSoftmax",
         }
     }
 }
@@ -42,13 +51,14 @@ impl Layer {
         }
     }
 
-    /// Numbers that training may change: weights, biases, scales and shifts (not running statistics).
+    /// Numbers that training may change: weights, biases, scales, shifts and slopes (not running statistics).
     pub fn parameters(&self) -> u64 {
         let bias = |bias: &Option<Vec<f32>>| bias.as_ref().map_or(0, Vec::len);
         let count = match &self.op {
             Op::Conv(conv) => conv.weight.data.len() + bias(&conv.bias),
             Op::Linear(linear) => linear.weight.data.len() + bias(&linear.bias),
             Op::BatchNorm(norm) => norm.scale.len() + norm.shift.len(),
+            Op::PRelu { slope } => slope.len(),
             _ => 0,
         };
         count as u64

@@ -87,10 +87,21 @@ impl Op {
                 }
                 Ok(shape.to_vec())
             }
-            Self::Relu | Self::Clip { .. } | Self::LeakyRelu { .. } | Self::Sigmoid | Self::Tanh => {
-                Ok(one(inputs)?.to_vec())
-            }
-            Self::Softmax => match one(inputs)? {
+            Self::Relu
+            | Self::Clip { .. }
+            | Self::LeakyRelu { .. }
+            | Self::Elu { .. }
+            | Self::Sigmoid
+            | Self::HardSigmoid { .. }
+            | Self::Silu
+            | Self::HardSwish
+            | Self::Gelu { .. }
+            | Self::Tanh => Ok(one(inputs)?.to_vec()),
+            Self::PRelu { slope } => match one(inputs)? {
+                shape @ [channels, ..] if *channels == slope.len() => Ok(shape.to_vec()),
+                shape => Err(format!("{} slopes against an input of shape {shape:?}", slope.len())),
+            },
+            Self::Softmax | Self::LogSoftmax => match one(inputs)? {
                 shape @ [_] => Ok(shape.to_vec()),
                 shape => Err(format!("an input of shape {shape:?}, not flat")),
             },
@@ -99,7 +110,14 @@ impl Op {
                 [a, b] => Err(format!("operands of shapes {a:?} and {b:?}")),
                 _ => Err(format!("{} operands, not 2", inputs.len())),
             },
+            Self::Mul => match inputs {
+                [a, b] if a == b => Ok(a.to_vec()),
+                [a @ [channels, _, _], [factors, 1, 1]] if channels == factors => Ok(a.to_vec()),
+                [a, b] => Err(format!("factors of shapes {a:?} and {b:?}")),
+                _ => Err(format!("{} operands, not 2", inputs.len())),
+            },
             Self::Concat => concat_shape(inputs),
+            Self::Select { channels } => select_shape(channels, one(inputs)?),
             Self::MaxPool(window) | Self::AvgPool { window, .. } => {
                 let [channels, height, width] = image(one(inputs)?)?;
                 let [height, width] = windows(*window, height, width)?;
@@ -112,7 +130,8 @@ impl Op {
 }
 
 impl Op {
-    /// Whether every weight, bias and statistic is a finite number.
+    /// Whether every weight, bias, statistic and coefficient is a finite number. A clip's bounds may be
+    /// infinite.
     pub fn is_finite(&self) -> bool {
         let finite = |numbers: &[f32]| numbers.iter().all(|number| number.is_finite());
         let biased = |weight: &Tensor, bias: &Option<Vec<f32>>| {
@@ -124,6 +143,10 @@ impl Op {
             Self::BatchNorm(norm) => [&norm.scale, &norm.shift, &norm.mean, &norm.variance]
                 .into_iter()
                 .all(|numbers| finite(numbers)),
+            Self::LeakyRelu { slope } => slope.is_finite(),
+            Self::PRelu { slope } => finite(slope),
+            Self::Elu { alpha } => alpha.is_finite(),
+            Self::HardSigmoid { alpha, beta } => alpha.is_finite() && beta.is_finite(),
             _ => true,
         }
     }
@@ -217,4 +240,51 @@ fn concat_shape(inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
     }
     *shape.first_mut().ok_or("operands without channels")? = channels;
     Ok(shape)
+}
+
+fn select_shape(channels: &[usize], input: &[usize]) -> Result<Vec<usize>, String> {
+    let Some((&extent, inner)) = input.split_first() else {
+        return Err("an input without channels".to_owned());
+    };
+    match channels.iter().find(|&&channel| channel >= extent) {
+        Some(channel) => Err(format!("channel {channel} of {extent}")),
+        None if channels.is_empty() => Err("no channels".to_owned()),
+        None => Ok(std::iter::once(channels.len()).chain(inner.iter().copied()).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_product_takes_one_shape_or_a_factor_a_channel() {
+        let shape = |a: &[usize], b: &[usize]| Op::Mul.output_shape(&[a, b]);
+        assert_eq!(shape(&[2, 3, 4], &[2, 3, 4]), Ok(vec![2, 3, 4]));
+        assert_eq!(shape(&[2, 3, 4], &[2, 1, 1]), Ok(vec![2, 3, 4]));
+        assert_eq!(shape(&[5], &[5]), Ok(vec![5]));
+        for (a, b) in
+            [(&[2, 1, 1][..], &[2, 3, 4][..]), (&[2, 3, 4], &[1, 1, 1]), (&[2, 3, 4], &[2]), (&[5], &[1])]
+        {
+            assert!(shape(a, b).is_err(), "{a:?} and {b:?}");
+        }
+        assert!(Op::Mul.output_shape(&[&[2]]).is_err());
+    }
+
+    #[test]
+    fn a_selection_names_channels_that_are_there() {
+        let select = |channels: &[usize]| Op::Select { channels: channels.to_vec() };
+        assert_eq!(select(&[1, 1, 0]).output_shape(&[&[2, 3, 4]]), Ok(vec![3, 3, 4]));
+        assert_eq!(select(&[6]).output_shape(&[&[7]]), Ok(vec![1]));
+        assert!(select(&[2]).output_shape(&[&[2, 3, 4]]).is_err());
+        assert!(select(&[]).output_shape(&[&[2]]).is_err());
+        assert!(select(&[0]).output_shape(&[&[]]).is_err());
+    }
+
+    #[test]
+    fn slopes_are_one_a_channel() {
+        let op = Op::PRelu { slope: vec![0.5; 3] };
+        assert_eq!(op.output_shape(&[&[3, 2, 2]]), Ok(vec![3, 2, 2]));
+        assert!(op.output_shape(&[&[2, 3, 3]]).is_err());
+    }
 }

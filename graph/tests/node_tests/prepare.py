@@ -14,7 +14,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-ELEMENTWISE = {"Add", "Clip", "Div", "Identity", "LeakyRelu", "Max", "Min", "Mul", "Relu", "Sigmoid", "Sub", "Tanh"}
+ELEMENTWISE = {
+    *("Add", "Clip", "Div", "Elu", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Max", "Min", "Mul"),
+    *("PRelu", "Relu", "Sigmoid", "Sub", "Swish", "Tanh"),
+}
 
 
 def cases():

@@ -1,23 +1,32 @@
 //! What is expected of single cases, as data.
 
 /// Operators whose cases of matrices and images are judged one by one.
-pub(crate) const JUDGED: [&str; 11] = [
+pub(crate) const JUDGED: [&str; 20] = [
     "Add",
     "AveragePool",
     "Clip",
     "Concat",
     "Conv",
+    "Elu",
     "Flatten",
+    "Gather",
+    "Gelu",
     "Gemm",
     "GlobalAveragePool",
     "GlobalMaxPool",
+    "HardSigmoid",
+    "HardSwish",
+    "LogSoftmax",
     "MaxPool",
+    "PRelu",
     "Relu",
+    "Split",
+    "Swish",
 ];
 
 /// Judged cases that are refused, and a part of the reason. Parameters are initializers here, so a sum or a concatenation is one with
 /// a constant; and an axis of the batch is not mixed with others.
-pub(crate) const REFUSED: [(&str, &str); 19] = [
+pub(crate) const REFUSED: [(&str, &str); 28] = [
     ("test_add@lifted", "which differs within a channel"),
     ("test_add_bcast@lifted", "which differs within a channel"),
     ("test_clip_default_inbounds@lifted", "nothing to run"),
@@ -32,15 +41,24 @@ pub(crate) const REFUSED: [(&str, &str); 19] = [
     ("test_flatten_negative_axis1", "it flattens from axis -1 on"),
     ("test_flatten_negative_axis2", "it flattens from axis -2 on"),
     ("test_flatten_negative_axis4", "it flattens from axis -4 on"),
+    ("test_gather_0", "along axis 0"),
+    ("test_gather_2d_indices", "indices of rank 2"),
     ("test_gemm_all_attributes", "transA"),
     ("test_gemm_default_matrix_bias", "a bias that differs within the batch"),
     ("test_gemm_transposeA", "transA"),
     ("test_maxpool_with_argmax_2d_precomputed_pads", "2 outputs"),
     ("test_maxpool_with_argmax_2d_precomputed_strides", "2 outputs"),
+    ("test_prelu_broadcast@lifted", "which differs within a channel"),
+    ("test_prelu_example@lifted", "which differs within a channel"),
+    ("test_split_2d_uneven_split_opset18", "3 outputs"),
+    ("test_split_equal_parts_2d", "2 outputs"),
+    ("test_split_equal_parts_2d_opset13", "2 outputs"),
+    ("test_split_variable_parts_2d_opset13", "2 outputs"),
+    ("test_split_variable_parts_2d_opset18", "2 outputs"),
 ];
 
 /// Cases that may never be refused again.
-pub(crate) const EQUAL: [&str; 50] = [
+pub(crate) const EQUAL: [&str; 65] = [
     "test_averagepool_2d_precomputed_pads",
     "test_averagepool_2d_precomputed_pads_count_include_pad",
     "test_averagepool_2d_precomputed_strides",
@@ -91,4 +109,19 @@ pub(crate) const EQUAL: [&str; 50] = [
     "test_maxpool_2d_dilations",
     "test_softmax_example",
     "test_softmax_large_number",
+    "test_elu@lifted",
+    "test_elu_default@lifted",
+    "test_elu_example@lifted",
+    "test_gather_1",
+    "test_gelu_default_1@lifted",
+    "test_gelu_default_2@lifted",
+    "test_gelu_tanh_1@lifted",
+    "test_gelu_tanh_2@lifted",
+    "test_hardsigmoid@lifted",
+    "test_hardsigmoid_default@lifted",
+    "test_hardsigmoid_example@lifted",
+    "test_hardswish@lifted",
+    "test_logsoftmax_example_1",
+    "test_logsoftmax_large_number",
+    "test_swish@lifted",
 ];

@@ -126,7 +126,7 @@ fn names(model: &ModelProto) -> Vec<String> {
 
 /// One well-formed change of meaning.
 fn damage_model(model: &mut ModelProto, random: &mut Random) {
-    const OPS: [&str; 16] = [
+    const OPS: [&str; 26] = [
         "Add",
         "Relu",
         "Conv",
@@ -143,6 +143,16 @@ fn damage_model(model: &mut ModelProto, random: &mut Random) {
         "Transpose",
         "Softmax",
         "Pad",
+        "Split",
+        "Erf",
+        "Pow",
+        "PRelu",
+        "Sigmoid",
+        "HardSigmoid",
+        "HardSwish",
+        "Gelu",
+        "Elu",
+        "LogSoftmax",
     ];
     let names = names(model);
     let Some(graph) = &mut model.graph else { return };

@@ -87,3 +87,48 @@ fn shape_arithmetic_that_doubles_is_bounded() {
     nodes.push(node("Reshape", "last", &["x", "s60"], &["y"]));
     assert_too_large("doubling", &model(nodes, vec![]));
 }
+
+#[test]
+fn selections_of_many_channels_are_bounded() {
+    let slice = node("Slice", "n", &["x", "one", "far", "one"], &["y"]);
+    let split = node("Split", "n", &["x", "sizes"], &["y", "z"]).int("axis", 1);
+    let slopes = node("PRelu", "n", &["x", "slopes"], &["y"]);
+    let constants = || {
+        vec![
+            ints("one", &[1], &[1]),
+            ints("far", &[1], &[i64::MAX]),
+            ints("sizes", &[2], &[(1 << 27) - 1, 1]),
+            ints("apart", &[5], &[-1, 2, 1 << 26, 1, 1]),
+        ]
+    };
+    let shuffle = vec![
+        node("Reshape", "apart", &["x", "apart"], &["h"]),
+        node("Transpose", "n", &["h"], &["y"]).ints("perm", &[0, 2, 1, 3, 4]),
+    ];
+    for nodes in [vec![slice], vec![split], shuffle] {
+        let mut model = model(nodes, constants());
+        graph(&mut model).input[0] = info("x", &[ANY, 1 << 27, 1, 1]);
+        assert_too_large("channels", &model);
+    }
+    let mut model = single(slopes, vec![floats("slopes", &[1, 1], &[0.5])]);
+    graph(&mut model).input[0] = info("x", &[ANY, 1 << 27, 1, 1]);
+    assert_eq!(import(&model).unwrap().layers.len(), 1);
+}
+
+#[test]
+fn many_selections_of_one_value_are_bounded() {
+    let name = |index: usize| if index == 0 { "x".to_owned() } else { format!("v{index}") };
+    let reversed = |index: usize| {
+        node("Slice", "n", &[&name(index), "last", "first", "one", "back"], &[&name(index + 1)])
+    };
+    let mut nodes: Vec<NodeProto> = (0..1000).map(reversed).collect();
+    nodes.push(node("Relu", "relu", &["v1000"], &["y"]));
+    let number = |name: &str, number: i64| ints(name, &[1], &[number]);
+    let constants = vec![number("last", -1), number("first", i64::MIN), number("one", 1), number("back", -1)];
+    let mut model = model(nodes, constants);
+    graph(&mut model).input[0] = info("x", &[ANY, 1 << 10, 1, 1]);
+    // Turned around a thousand times, nothing is left to do.
+    assert_eq!(import(&model).unwrap().layers.len(), 1);
+    graph(&mut model).input[0] = info("x", &[ANY, 1 << 16, 1, 1]);
+    assert_too_large("channels", &model);
+}

@@ -27,7 +27,7 @@ fn every_unsupported_node_is_named_at_once() {
         &model(
             vec![
                 node("Conv", "conv", &["x", "w"], &["c"]),
-                node("Gelu", "gelu", &["c"], &["d"]),
+                node("Mish", "mish", &["c"], &["d"]),
                 node("Relu", "fine", &["d"], &["d2"]),
                 node("If", "branch", &["d2"], &["e"]).graph("then_branch").graph("else_branch"),
                 foreign,
@@ -35,7 +35,7 @@ fn every_unsupported_node_is_named_at_once() {
                     .ints("kernel_shape", &[2, 2])
                     .ints("pads", &[2, 2, 2, 2]),
                 node("QLinearConv", "", &["f", "p"], &["y"]),
-                node("Gelu", "dead", &["x"], &["nobody"]),
+                node("Mish", "dead", &["x"], &["nobody"]),
             ],
             vec![ramp("w", &[2, 1, 3, 3])],
         ),
@@ -47,7 +47,7 @@ fn every_unsupported_node_is_named_at_once() {
     assert_eq!(
         named,
         [
-            ("gelu", "Gelu", ""),
+            ("mish", "Mish", ""),
             ("branch", "If", ""),
             ("fancy", "FancyPool", "com.example"),
             ("pool", "MaxPool", ""),
@@ -55,7 +55,7 @@ fn every_unsupported_node_is_named_at_once() {
         ]
     );
     let message = ImportError::Unsupported(list).to_string();
-    for part in ["gelu", "control flow", "com.example.FancyPool", "wholly in it", "QLinearConv"] {
+    for part in ["mish", "control flow", "com.example.FancyPool", "wholly in it", "QLinearConv"] {
         assert!(message.contains(part), "{message}");
     }
 }
@@ -64,7 +64,7 @@ fn every_unsupported_node_is_named_at_once() {
 fn nodes_behind_an_unsupported_one_are_judged_by_the_declared_shape() {
     let mut model = model(
         vec![
-            node("Gelu", "gelu", &["x"], &["g"]),
+            node("Mish", "mish", &["x"], &["g"]),
             node("MaxPool", "pool", &["g"], &["p"]).ints("kernel_shape", &[2, 2]).ints("pads", &[2, 2, 2, 2]),
             node("Relu", "fine", &["p"], &["y"]),
         ],
@@ -75,7 +75,7 @@ fn nodes_behind_an_unsupported_one_are_judged_by_the_declared_shape() {
     graph(&mut model).node[2].input[0] = "v".to_owned();
     graph(&mut model).initializer.push(ints("s", &[4], &[0, 4, 2, 2]));
     let names: Vec<String> = refused("behind", &model).into_iter().filter_map(|item| item.node).collect();
-    assert_eq!(names, ["gelu", "pool"]);
+    assert_eq!(names, ["mish", "pool"]);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_node_beyond_a_network_is_refused() {
         ("product of images", single(node("MatMul", "n", &["x", "w"], &["y"]), vec![ramp("w", &[4, 4])])),
         ("softmax of images", single(unary("Softmax").int("axis", 1), vec![])),
         ("cast to half", single(unary("Cast").int("to", 10), vec![])),
-        ("product of values", single(node("Mul", "n", &["x", "x"], &["y"]), vec![])),
+        ("difference of values", single(node("Sub", "n", &["x", "x"], &["y"]), vec![])),
         ("constant by position", single(node("Add", "n", &["x", "w"], &["y"]), vec![ramp("w", &[1, 4, 4])])),
         ("constant by sample", single(node("Add", "n", &["x", "w"], &["y"]), vec![ramp("w", &[2, 1, 1, 1])])),
         ("division by a value", single(node("Div", "n", &["w", "x"], &["y"]), vec![ramp("w", &[1])])),
@@ -270,10 +270,10 @@ fn nodes_behind_values_of_unknown_shape_are_named_too() {
             vec![
                 foreign,
                 node("Sigmoid", "gate", &["u"], &["s"]),
-                node("Mul", "swish", &["u", "s"], &["v"]),
+                node("Sub", "gated", &["u", "s"], &["v"]),
                 node("Conv", "one", &["v", "w"], &["c"]),
                 node("Conv", "two", &["v", "w2"], &["d"]),
-                node("Mul", "swish again", &["d", "d"], &["e"]),
+                node("Sub", "gated again", &["d", "d"], &["e"]),
                 node("Shape", "shape", &["d"], &["z"]),
                 node("Gather", "extent", &["z", "i"], &["n"]),
                 node("Concat", "target", &["n", "m"], &["t"]).int("axis", 0),
@@ -286,44 +286,44 @@ fn nodes_behind_values_of_unknown_shape_are_named_too() {
         ),
     );
     let names: Vec<&str> = list.iter().filter_map(|item| item.node.as_deref()).collect();
-    assert_eq!(names, ["fancy", "swish", "one", "swish again", "product", "mixed"]);
+    assert_eq!(names, ["fancy", "gated", "one", "gated again", "product", "mixed"]);
 }
 
 #[test]
 fn nodes_behind_an_unsupported_one_are_judged_by_the_shape_that_it_would_have_written() {
-    let swish = |index: usize| {
+    let gated = |index: usize| {
         let name = |kind: &str, index: usize| format!("{kind}{index}");
         [
             node("Conv", &name("conv", index), &[&name("v", index), "w"], &[&name("c", index)])
                 .ints("pads", &[1; 4]),
             node("Sigmoid", &name("gate", index), &[&name("c", index)], &[&name("s", index)]),
             node(
-                "Mul",
-                &name("swish", index),
+                "Sub",
+                &name("gated", index),
                 &[&name("c", index), &name("s", index)],
                 &[&name("v", index + 1)],
             ),
         ]
     };
     let mut nodes = vec![node("Relu", "relu", &["x"], &["v0"])];
-    nodes.extend((0..40).flat_map(swish));
+    nodes.extend((0..40).flat_map(gated));
     nodes.push(node("MaxPool", "pool", &["v40"], &["y"]).ints("kernel_shape", &[5, 5]));
-    let list = refused("swish", &model(nodes, vec![ramp("w", &[1, 1, 3, 3])]));
+    let list = refused("gated", &model(nodes, vec![ramp("w", &[1, 1, 3, 3])]));
     assert_eq!(list.len(), 41);
     assert!(list[40].reason.contains("no 5×5 window fits an input of 4×4"), "{}", list[40]);
     let groups = Unsupported::grouped(&list);
     let counted: Vec<(&str, usize)> =
         groups.iter().map(|group| (group.op.as_str(), group.nodes.len())).collect();
-    assert_eq!(counted, [("Mul", 40), ("MaxPool", 1)]);
+    assert_eq!(counted, [("Sub", 40), ("MaxPool", 1)]);
     let message = ImportError::Unsupported(list).to_string();
-    assert!(message.contains("40 nodes (Mul)") && message.contains("`swish2` and 37 more"), "{message}");
+    assert!(message.contains("40 nodes (Sub)") && message.contains("`gated2` and 37 more"), "{message}");
 }
 
 #[test]
 fn what_follows_an_unsupported_node_is_never_called_malformed() {
     let mut model = model(
         vec![
-            node("Gelu", "gelu", &["x"], &["g"]),
+            node("Mish", "mish", &["x"], &["g"]),
             node("Reshape", "view", &["g", "s"], &["v"]),
             node("Conv", "conv", &["v", "w"], &["y"]),
         ],
@@ -332,7 +332,7 @@ fn what_follows_an_unsupported_node_is_never_called_malformed() {
     // What the exporter says of the shape need not be so.
     graph(&mut model).value_info = vec![info("g", &[ANY, 12])];
     let names: Vec<String> = refused("behind", &model).into_iter().filter_map(|item| item.node).collect();
-    assert_eq!(names, ["gelu"]);
+    assert_eq!(names, ["mish"]);
 }
 
 #[test]

@@ -17,8 +17,6 @@ from onnx import numpy_helper
 from torch import nn
 from torchvision.models import VisionTransformer
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
-from torchvision.models.efficientnet import EfficientNet, MBConvConfig
-from torchvision.models.shufflenetv2 import ShuffleNetV2
 
 HERE = pathlib.Path(__file__).parent
 
@@ -27,9 +25,6 @@ def networks():
     yield "vit", VisionTransformer(image_size=16, patch_size=8, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=8, num_classes=10), 16
     blocks = [CNBlockConfig(4, 8, 1), CNBlockConfig(8, None, 1)]
     yield "convnext", ConvNeXt(blocks, num_classes=10), 32
-    blocks = [MBConvConfig(1, 3, 1, 8, 8, 1, 1.0, 1.0), MBConvConfig(4, 3, 2, 8, 8, 2, 1.0, 1.0)]
-    yield "efficientnet", EfficientNet(blocks, dropout=0.1, num_classes=10, last_channel=16), 32
-    yield "shufflenet", ShuffleNetV2([2, 2, 2], [4, 8, 8, 8, 16], num_classes=10), 32
 
 
 def zeros(model):

@@ -15,8 +15,18 @@ pub enum Unary {
     Clip(f32),
     /// Slope of the negative side.
     LeakyRelu(f32),
+    /// What the negative side of an ELU tends to, negated.
+    Elu(f32),
     /// Logistic function.
     Sigmoid,
+    /// `alpha·x + beta`, held to 0 … 1.
+    HardSigmoid(f32, f32),
+    /// `x·σ(x)`.
+    Silu,
+    /// `x·min(max(x + 3, 0), 6)/6`.
+    HardSwish,
+    /// `x·Φ(x)`; whether by the hyperbolic tangent.
+    Gelu(bool),
     /// Hyperbolic tangent.
     Tanh,
 }
@@ -25,11 +35,11 @@ pub(super) struct Table;
 
 impl Operation for Table {
     fn takes(&self, op: &Op) -> bool {
-        matches!(op, Op::Relu | Op::Clip { .. } | Op::LeakyRelu { .. } | Op::Sigmoid | Op::Tanh)
+        matches!(op, Op::Relu | Op::Clip { .. } | Op::PRelu { .. }) || of(op).is_some()
     }
 
     fn is_signed(&self, op: &Op, _: Act, _: &[bool]) -> bool {
-        matches!(op, Op::LeakyRelu { .. } | Op::Tanh)
+        of(op).is_some_and(Unary::signed) || matches!(op, Op::PRelu { .. })
     }
 
     fn emit(&self, chain: &Chain, to: &mut Emitter) -> Result<(), Refusal> {
@@ -41,10 +51,12 @@ impl Operation for Table {
             Op::Clip { lo, hi } => {
                 return refuse(format!("a clip to {lo} … {hi}; its bounds must be 0 and more than 0"));
             }
-            Op::LeakyRelu { slope } if slope.is_finite() => Unary::LeakyRelu(slope),
-            Op::LeakyRelu { slope } => return refuse(format!("a leaky ReLU of slope {slope}")),
-            Op::Sigmoid => Unary::Sigmoid,
-            _ => Unary::Tanh,
+            Op::PRelu { .. } => return refuse("a slope for each channel (PReLU)".to_owned()),
+            ref op => match of(op) {
+                Some(function) if function.is_finite() => function,
+                Some(function) => return refuse(format!("{} that is not finite: {function:?}", op.name())),
+                None => return refuse(format!("{} is no function of one variable", op.name())),
+            },
         };
         let input = to.read(layer.inputs[0], to.wanted(chain))?;
         let (lo, hi) = to.tensor(input).coding.range();
@@ -55,7 +67,40 @@ impl Operation for Table {
     }
 }
 
+/// The function that a layer is, where it is one that only a table makes.
+fn of(op: &Op) -> Option<Unary> {
+    Some(match *op {
+        Op::LeakyRelu { slope } => Unary::LeakyRelu(slope),
+        Op::Elu { alpha } => Unary::Elu(alpha),
+        Op::Sigmoid => Unary::Sigmoid,
+        Op::HardSigmoid { alpha, beta } => Unary::HardSigmoid(alpha, beta),
+        Op::Silu => Unary::Silu,
+        Op::HardSwish => Unary::HardSwish,
+        Op::Gelu { tanh } => Unary::Gelu(tanh),
+        Op::Tanh => Unary::Tanh,
+        _ => return None,
+    })
+}
+
+/// Φ, the distribution of the normal numbers, to 10⁻⁷: erf by formula 7.1.26 of Abramowitz and Stegun, whose error of
+/// 1.5·10⁻⁷ is far below a code.
+fn normal(x: f64) -> f64 {
+    let z = x.abs() / std::f64::consts::SQRT_2;
+    let t = 1.0 / (1.0 + 0.327_591_1 * z);
+    let terms = [1.061_405_429, -1.453_152_027, 1.421_413_741, -0.284_496_736, 0.254_829_592];
+    let rest = terms.into_iter().fold(0.0, |sum, term| (sum + term) * t) * (-z * z).exp();
+    if x < 0.0 { 0.5 * rest } else { 1.0 - 0.5 * rest }
+}
+
 impl Unary {
+    fn is_finite(self) -> bool {
+        match self {
+            Unary::LeakyRelu(a) | Unary::Elu(a) | Unary::Clip(a) => a.is_finite(),
+            Unary::HardSigmoid(a, b) => a.is_finite() && b.is_finite(),
+            _ => true,
+        }
+    }
+
     /// The function's value.
     pub fn apply(self, x: f64) -> f64 {
         match self {
@@ -68,13 +113,62 @@ impl Unary {
                     x
                 }
             }
+            Unary::Elu(alpha) => {
+                if x < 0.0 {
+                    f64::from(alpha) * x.exp_m1()
+                } else {
+                    x
+                }
+            }
             Unary::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Unary::HardSigmoid(alpha, beta) => (f64::from(alpha) * x + f64::from(beta)).clamp(0.0, 1.0),
+            Unary::Silu => x / (1.0 + (-x).exp()),
+            Unary::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+            Unary::Gelu(false) => x * normal(x),
+            Unary::Gelu(true) => {
+                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+                0.5 * x * (1.0 + inner.tanh())
+            }
             Unary::Tanh => x.tanh(),
         }
     }
 
     /// Whether the result can be negative.
     pub fn signed(self) -> bool {
-        matches!(self, Unary::LeakyRelu(_) | Unary::Tanh)
+        match self {
+            Unary::Relu | Unary::Clip(_) | Unary::Sigmoid | Unary::HardSigmoid(..) => false,
+            Unary::LeakyRelu(_)
+            | Unary::Elu(_)
+            | Unary::Silu
+            | Unary::HardSwish
+            | Unary::Gelu(_)
+            | Unary::Tanh => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_have_their_known_values() {
+        // By SciPy 1.17: x·norm.cdf(x), x/(1 + exp(−x)), …
+        for (function, x, wanted) in [
+            (Unary::Gelu(false), 1.0, 0.841_344_746),
+            (Unary::Gelu(false), -2.0, -0.045_500_264),
+            (Unary::Gelu(false), -0.5, -0.154_268_770),
+            (Unary::Gelu(true), 1.0, 0.841_191_991),
+            (Unary::Silu, 1.0, 0.731_058_579),
+            (Unary::Silu, -3.0, -0.142_277_620),
+            (Unary::HardSwish, -1.5, -0.375),
+            (Unary::HardSwish, 4.0, 4.0),
+            (Unary::HardSigmoid(0.2, 0.5), 1.0, 0.7),
+            (Unary::HardSigmoid(0.2, 0.5), 9.0, 1.0),
+            (Unary::Elu(1.0), -1.0, -0.632_120_559),
+            (Unary::Elu(2.0), 3.0, 3.0),
+        ] {
+            assert!((function.apply(x) - wanted).abs() < 2e-7, "{function:?} at {x}: {}", function.apply(x));
+        }
     }
 }

@@ -46,7 +46,12 @@ fn unary(x: &Tensor, f: Unary) -> Tensor {
         Unary::Relu => x.relu(),
         Unary::Clip(hi) => x.clamp(0.0, f64::from(hi)),
         Unary::LeakyRelu(slope) => x.clamp_min(0.0) + x.clamp_max(0.0) * f64::from(slope),
+        Unary::Elu(alpha) => x.clamp_min(0.0) + (x.clamp_max(0.0).exp() - 1.0) * f64::from(alpha),
         Unary::Sigmoid => x.sigmoid(),
+        Unary::HardSigmoid(alpha, beta) => (x * f64::from(alpha) + f64::from(beta)).clamp(0.0, 1.0),
+        Unary::Silu => x.silu(),
+        Unary::HardSwish => x.hardswish(),
+        Unary::Gelu(tanh) => x.gelu(if tanh { "tanh" } else { "none" }),
         Unary::Tanh => x.tanh(),
     }
 }

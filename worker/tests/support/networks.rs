@@ -148,6 +148,12 @@ pub(crate) fn all() -> Vec<Network> {
         ("sigmoid", Op::Sigmoid),
         ("tanh", Op::Tanh),
         ("relu6", Op::Clip { lo: 0.0, hi: 1.0 }),
+        ("elu", Op::Elu { alpha: 1.0 }),
+        ("silu", Op::Silu),
+        ("hard-swish", Op::HardSwish),
+        ("hard-sigmoid", Op::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }),
+        ("gelu", Op::Gelu { tanh: false }),
+        ("gelu-tanh", Op::Gelu { tanh: true }),
     ];
     for (name, op) in unary {
         let mut net = Growing::new(name, SHAPE);
@@ -176,11 +182,62 @@ pub(crate) fn all() -> Vec<Network> {
     let x = net.conv_relu(x, 8, 1);
     nets.push(net.head(x));
     nets.push(residual());
+    nets.push(gated(Op::Sigmoid));
+    nets.push(gated(Op::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }));
+    nets.push(products());
+    nets.push(shuffled());
     nets.push(input_as_residual());
     nets.push(pool_first());
     nets.push(faint());
     nets.push(hidden());
     nets
+}
+
+/// Squeeze and excitation: a factor a channel, from the means.
+pub(crate) fn gated(gate: Op) -> Network {
+    let mut net = Growing::new(&format!("gated-{}", gate.name().to_lowercase()), SHAPE);
+    let x = net.conv(net.input(), 12, 3, 1);
+    let x = net.same(Op::HardSwish, x);
+    let y = net.global(x);
+    let y = net.conv_relu(y, 6, 1);
+    let y = net.conv(y, 12, 1, 1);
+    let y = net.same(gate, y);
+    let shape = net.shape(x);
+    let x = net.layer(Op::Mul, &[x, y], shape);
+    let x = net.conv_relu(x, 8, 1);
+    net.head(x)
+}
+
+/// Products of one shape, of either sign, one with an activation behind it.
+pub(crate) fn products() -> Network {
+    let mut net = Growing::new("products", SHAPE);
+    let a = net.conv(net.input(), 8, 3, 1);
+    let b = net.conv(net.input(), 8, 3, 1);
+    let gate = net.same(Op::Sigmoid, b);
+    let shape = net.shape(a);
+    let x = net.layer(Op::Mul, &[a, gate], shape.clone());
+    let y = net.layer(Op::Mul, &[a, b], shape);
+    let y = net.same(Op::Relu, y);
+    let x = net.conv_relu(x, 8, 3);
+    let y = net.conv_relu(y, 8, 3);
+    let shape = net.shape(x);
+    let z = net.layer(Op::Add, &[x, y], shape);
+    net.head(z)
+}
+
+/// Half of the channels goes past a convolution, then both are shuffled.
+pub(crate) fn shuffled() -> Network {
+    let mut net = Growing::new("shuffled", SHAPE);
+    let x = net.conv_relu(net.input(), 12, 3);
+    let [_, h, w] = net.shape(x)[..] else { unreachable!("a map") };
+    let left = net.layer(Op::Select { channels: (0..6).collect() }, &[x], vec![6, h, w]);
+    let right = net.layer(Op::Select { channels: (6..12).collect() }, &[x], vec![6, h, w]);
+    let right = net.conv_relu(right, 6, 1);
+    let both = net.layer(Op::Concat, &[left, right], vec![12, h, w]);
+    let channels = (0..12).map(|i| i % 2 * 6 + i / 2).collect();
+    let x = net.layer(Op::Select { channels }, &[both], vec![12, h, w]);
+    let x = net.conv_relu(x, 8, 3);
+    net.head(x)
 }
 
 fn average(window: Window) -> Op {

@@ -25,16 +25,7 @@ impl<'a> Lowering<'a> {
             return Err("it has fewer than two operands".to_owned().into());
         };
         match (a, b) {
-            (Slot::View(a), Slot::View(b)) => {
-                if call.op != "Add" {
-                    return unsupported(TWO_VALUES);
-                }
-                if a.shape != b.shape {
-                    return unsupported(format!("a sum of shapes {:?} and {:?}", a.shape, b.shape));
-                }
-                let inputs = vec![self.settled(a)?, self.settled(b)?];
-                self.layer(call, Op::Add, inputs)
-            }
+            (Slot::View(a), Slot::View(b)) => self.of_two(call, a, b),
             (Slot::View(view), Slot::Constant(_)) => self.affine(call, view, 1),
             (Slot::Constant(_), Slot::View(view)) => self.affine(call, view, 0),
             (Slot::Constant(a), Slot::Constant(b)) => {
@@ -42,6 +33,59 @@ impl<'a> Lowering<'a> {
                 self.computed(call.op, &a, &b)
             }
             _ => Err(Refusal::Behind),
+        }
+    }
+
+    /// A sum or product of two values; in a product, one of them may be a factor a channel.
+    fn of_two(&mut self, call: &Call<'a>, a: &View<'a>, b: &View<'a>) -> Result<Slot<'a>, Refusal> {
+        let (what, op) = match call.op {
+            "Add" => ("sum", Op::Add),
+            "Mul" => ("product", Op::Mul),
+            _ => return unsupported(TWO_VALUES),
+        };
+        let factors = |whole: &View<'_>, factor: &View<'_>| match (&whole.shape[..], &factor.shape[..]) {
+            (&[channels, ..], &[factors, 1, 1]) => {
+                op == Op::Mul && channels == factors && whole.shape.len() == 3
+            }
+            _ => false,
+        };
+        let (first, second) = if a.shape == b.shape || factors(a, b) {
+            (a, b)
+        } else if factors(b, a) {
+            (b, a)
+        } else {
+            return unsupported(format!("a {what} of shapes {:?} and {:?}", a.shape, b.shape));
+        };
+        let inputs = vec![self.settled(first)?, self.settled(second)?];
+        self.layer(call, op, inputs)
+    }
+
+    /// A power with a constant exponent, as products.
+    pub(super) fn power(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
+        let view = call.view(0)?;
+        let Some(exponent) = call.constant(1)? else { return Err("operand 1 is missing".to_owned().into()) };
+        let exponent = match &exponent.data {
+            Data::Floats(data) if data.len() == 1 && exponent.shape.len() <= view.shape.len() + 1 => data[0],
+            Data::Integers(data) if data.len() == 1 && exponent.shape.len() <= view.shape.len() + 1 => {
+                match data[0] {
+                    Number::Known(number) => number as f32,
+                    Number::Batch => return unsupported("it computes with the batch size"),
+                    Number::Unknown => return Err(Refusal::Behind),
+                }
+            }
+            _ => return unsupported("an exponent that is not one number"),
+        };
+        if exponent == 1.0 {
+            return Ok(Slot::View(view.clone()));
+        }
+        if exponent != 2.0 && exponent != 3.0 {
+            return unsupported(format!("an exponent of {exponent}; 2 and 3 are supported"));
+        }
+        let base = self.settled(view)?;
+        let square = self.layer(call, Op::Mul, vec![base; 2])?;
+        match square {
+            Slot::View(square) if exponent == 3.0 => self.layer(call, Op::Mul, vec![base, square.value]),
+            square => Ok(square),
         }
     }
 
@@ -215,7 +259,7 @@ fn at(mut index: usize, shape: &[usize], operand: &[usize]) -> usize {
 }
 
 /// A constant's element for each channel of a value, if it broadcasts along all other axes.
-fn per_channel(shape: &[usize], data: &[f32], value: &[usize]) -> Result<Vec<f32>, Refusal> {
+pub(super) fn per_channel(shape: &[usize], data: &[f32], value: &[usize]) -> Result<Vec<f32>, Refusal> {
     let channels = value.first().copied().unwrap_or_default();
     let full_rank = value.len() + 1;
     if shape.len() > full_rank {

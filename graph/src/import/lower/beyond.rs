@@ -120,16 +120,21 @@ fn reason(call: &Call<'_>) -> Result<Option<String>, Refusal> {
     let flows = |index: usize| call.operand(index).is_some_and(flows);
     let shape = |index: usize| call.operand(index).and_then(extents_of);
     Ok(match call.op {
-        "Conv" | "Gemm" | "MatMul" | "BatchNormalization" => weighted(call)?,
-        "Softmax" if shape(0).is_some_and(|shape| shape.len() != 2) => Some(super::unary::SOFTMAX.to_owned()),
-        "Add" => match (flows(0) && flows(1), shape(0), shape(1)) {
+        "Conv" | "Gemm" | "MatMul" | "BatchNormalization" | "PRelu" => weighted(call)?,
+        "Softmax" | "LogSoftmax" if shape(0).is_some_and(|shape| shape.len() != 2) => {
+            Some(super::unary::SOFTMAX.to_owned())
+        }
+        "Add" | "Mul" => match (flows(0) && flows(1), shape(0), shape(1)) {
             (true, Some(a), Some(b)) if a.len() != b.len() => {
-                Some("a sum of values of two shapes".to_owned())
+                let what = if call.op == "Add" { "sum" } else { "product" };
+                Some(format!("a {what} of values of two shapes"))
             }
             _ => by_position(call),
         },
-        "Sub" | "Mul" | "Div" if flows(0) && flows(1) => Some(TWO_VALUES.to_owned()),
-        "Sub" | "Mul" | "Div" => by_position(call),
+        "Erf" => Some(super::ERF.to_owned()),
+        "Pow" | "Gather" if flows(1) => Some("operand 1 is not a constant".to_owned()),
+        "Sub" | "Div" if flows(0) && flows(1) => Some(TWO_VALUES.to_owned()),
+        "Sub" | "Div" => by_position(call),
         "Max" | "Min" if flows(0) && flows(1) => Some(super::unary::BOUND.to_owned()),
         "Concat" => concat(call)?,
         "MaxPool" | "AveragePool" | "GlobalMaxPool" | "GlobalAveragePool" => image(call),
@@ -142,7 +147,7 @@ fn reason(call: &Call<'_>) -> Result<Option<String>, Refusal> {
             mode => Some(format!("padding by {mode}")),
         },
         "Slice" if flows(0) => slice(call, shape(0))?,
-        "Gather" if flows(0) => Some(super::constants::GATHER.to_owned()),
+        "Gather" | "Split" if flows(0) => other_axis(call, shape(0))?,
         "ReduceProd" if flows(0) => Some(super::constants::PRODUCT.to_owned()),
         "Transpose" if flows(0) => shape(0).and_then(|shape| transpose(call, &shape)),
         _ => None,
@@ -209,7 +214,7 @@ fn concat(call: &Call<'_>) -> Result<Option<String>, Refusal> {
 
 fn slice(call: &Call<'_>, shape: Option<Extents>) -> Result<Option<String>, Refusal> {
     let Some(shape) = shape else { return Ok(None) };
-    for cut in Cut::of(call, shape.len())? {
+    for cut in Cut::of(call, shape.len())?.into_iter().filter(|cut| cut.axis != 1) {
         let whole = cut.start == 0
             && match shape.get(cut.axis) {
                 Some(&Extent::Known(length)) => i64::try_from(length).is_ok_and(|length| cut.end >= length),
@@ -217,10 +222,20 @@ fn slice(call: &Call<'_>, shape: Option<Extents>) -> Result<Option<String>, Refu
             };
         let unclear = matches!(shape.get(cut.axis), Some(Extent::Unknown)) && cut.start == 0;
         if !whole && !unclear || cut.step != 1 && (cut.axis < 2 || shape.len() != 4) {
-            return Ok(Some(super::pool::PART.to_owned()));
+            return Ok(Some(super::channels::PART.to_owned()));
         }
     }
     Ok(None)
+}
+
+/// Channels that are taken along another axis.
+fn other_axis(call: &Call<'_>, shape: Option<Extents>) -> Result<Option<String>, Refusal> {
+    let axis = call.attributes.int("axis", 0)?;
+    let other = match shape {
+        Some(shape) => axis_of(axis, shape.len())? != 1,
+        None => axis == 0 || axis > 1,
+    };
+    Ok(other.then(|| super::channels::other_axis(call.op, axis)))
 }
 
 fn transpose(call: &Call<'_>, shape: &[Extent]) -> Option<String> {
@@ -234,6 +249,11 @@ fn transpose(call: &Call<'_>, shape: &[Extent]) -> Option<String> {
         _ => true,
     };
     let moved = !order.iter().copied().filter(long).collect::<Vec<_>>().is_sorted();
+    if let [0, sample @ ..] = order.as_slice()
+        && super::channels::may_shuffle(&sample.iter().map(|axis| axis.saturating_sub(1)).collect::<Vec<_>>())
+    {
+        return None;
+    }
     let unclear = shape.contains(&Extent::Unknown);
     let batch = shape.iter().position(|&extent| extent == Extent::Batch);
     if !moved || (unclear && batch.is_none()) {

@@ -3,9 +3,6 @@
 use super::{Call, Lowering, Refusal, Slot, axis_of, known, unsupported};
 use crate::import::constant::{Constant, Data, MAX_RANK, Number};
 
-/// Why a gather is refused.
-pub(super) const GATHER: &str = "it gathers from a value that flows through the network";
-
 /// Why a product over elements is refused.
 pub(super) const PRODUCT: &str = "a product over a value that flows through the network";
 
@@ -18,7 +15,10 @@ impl<'a> Lowering<'a> {
             "Constant" => return self.constant_node(call),
             "ConstantOfShape" => return self.filled(call),
             "Shape" => shape_of(call)?,
-            "Gather" => gather(call)?,
+            "Gather" => match call.operand(0) {
+                Some(Slot::View(view)) => return self.gather_view(call, view),
+                _ => gather(call)?,
+            },
             "Slice" => match call.operand(0) {
                 Some(Slot::View(_)) => return self.slice_view(call),
                 _ => slice(call)?,
@@ -101,7 +101,7 @@ fn shape_of(call: &Call<'_>) -> Result<Constant, Refusal> {
 fn gather(call: &Call<'_>) -> Result<Constant, Refusal> {
     let (Some(Slot::Constant(data)), Some(Slot::Constant(indices))) = (call.operand(0), call.operand(1))
     else {
-        return unsupported(GATHER);
+        return unsupported("it gathers with indices that are not constant");
     };
     let Some(numbers) = data.integers().filter(|_| data.shape.len() == 1) else {
         return unsupported("it gathers from something else than a shape");
@@ -181,6 +181,11 @@ impl Cut {
         Ok(integers(shape, picked.copied().collect()))
     }
 
+    /// Whether the whole of an axis is taken, as it is.
+    pub(super) fn is_whole(&self, extent: usize) -> bool {
+        self.step == 1 && self.count(extent) == extent
+    }
+
     /// How many positions are taken of an axis.
     pub(super) fn count(&self, extent: usize) -> usize {
         let (start, end) = self.bounds(extent);
@@ -189,6 +194,7 @@ impl Cut {
         usize::try_from(span).unwrap_or_default().div_ceil(step.max(1))
     }
 
+    /// Start and end, both of them positions or one past an end.
     fn bounds(&self, extent: usize) -> (i64, i64) {
         let length = extent as i64;
         let (low, high) = if self.step > 0 { (0, length) } else { (-1, length - 1) };
@@ -197,7 +203,7 @@ impl Cut {
     }
 
     /// Positions that are taken of an axis, in order.
-    fn rows(&self, extent: usize) -> Vec<usize> {
+    pub(super) fn rows(&self, extent: usize) -> Vec<usize> {
         let (start, end) = self.bounds(extent);
         let mut rows = Vec::new();
         let mut at = start;

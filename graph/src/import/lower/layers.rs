@@ -18,7 +18,18 @@ impl<'a> Lowering<'a> {
         op: Op,
         inputs: Vec<ValueId>,
     ) -> Result<Slot<'a>, Refusal> {
-        let output = call.node.output.first().map_or("", String::as_str);
+        self.layer_of(call, 0, op, inputs)
+    }
+
+    /// Appends a layer that writes the node's output of this index, and views it.
+    pub(super) fn layer_of(
+        &mut self,
+        call: &Call<'a>,
+        index: usize,
+        op: Op,
+        inputs: Vec<ValueId>,
+    ) -> Result<Slot<'a>, Refusal> {
+        let output = call.node.output.get(index).map_or("", String::as_str);
         let value = self.push(label(call.node), output, op, inputs)?;
         let shape = self.network.shape(value).to_vec();
         Ok(Slot::View(View { value, shape, padding: [0; 4], origin: (label(call.node), output) }))
@@ -45,6 +56,11 @@ impl<'a> Lowering<'a> {
         unique
     }
 
+    /// Whether a value is the input or a layer's; what an unsupported node would have written is not.
+    pub(super) fn is_computed(&self, value: ValueId) -> bool {
+        value == self.network.input || self.writers.contains_key(&value)
+    }
+
     /// The value that a view with exactly this shape reads; a flat view of an image becomes a layer.
     pub(super) fn settled(&mut self, view: &View<'a>) -> Result<ValueId, Refusal> {
         if view.padding != [0; 4] {
@@ -54,7 +70,7 @@ impl<'a> Lowering<'a> {
         if actual == view.shape {
             return Ok(view.value);
         }
-        if view.value != self.network.input && !self.writers.contains_key(&view.value) {
+        if !self.is_computed(view.value) {
             // What an unsupported node would have written: any shape will do to judge the nodes behind it.
             let shape = view.shape.clone();
             return Ok(self.value(view.origin.1, shape));

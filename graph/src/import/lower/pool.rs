@@ -1,15 +1,11 @@
 //! Pools and means over positions; ceil mode and padding that stands before them are resolved.
 
-use super::constants::Cut;
 use super::convolution::{add, fits, geometry};
 use super::{Call, Lowering, Refusal, Slot, View, axis_of, unsupported};
 use crate::network::{Op, ValueId, Window};
 
 /// Why a mean is refused.
 pub(super) const MEAN: &str = "a mean over anything but all positions of a channel";
-
-/// Why a slice is refused.
-pub(super) const PART: &str = "it takes a part of a value";
 
 /// How many layers back the sign of a value is looked for.
 const MAX_WALK: usize = 8;
@@ -117,28 +113,6 @@ impl<'a> Lowering<'a> {
         Ok(Slot::View(View { shape, ..mean }))
     }
 
-    /// Every s-th row and column: a maximum over windows of one element.
-    pub(super) fn slice_view(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
-        let view = call.view(0)?;
-        let rank = view.shape.len() + 1;
-        let mut stride = [1, 1];
-        for Cut { axis, start, end, step } in Cut::of(call, rank)? {
-            let extent = if axis == 0 { i64::MAX } else { view.shape[axis - 1] as i64 };
-            let whole = start == 0 && (end >= extent || (axis == 0 && Some(end) == self.batch));
-            match (axis, step) {
-                (_, 1) if whole => {}
-                (2 | 3, 1..=1024) if whole && rank == 4 => stride[axis - 2] = step as usize,
-                _ => return unsupported(PART),
-            }
-        }
-        if stride == [1, 1] {
-            return Ok(Slot::View(view.clone()));
-        }
-        let input = self.settled(view)?;
-        let window = Window { kernel: [1, 1], stride, padding: [0; 4], dilation: [1, 1] };
-        self.layer(call, Op::MaxPool(window), vec![input])
-    }
-
     /// Whether no element of a value can be negative.
     fn is_non_negative(&self, value: ValueId) -> bool {
         let mut value = value;
@@ -148,9 +122,12 @@ impl<'a> Lowering<'a> {
                 return false;
             };
             match (&layer.op, layer.inputs.as_slice()) {
-                (Op::Relu | Op::Sigmoid | Op::Softmax, _) => return true,
+                (Op::Relu | Op::Sigmoid | Op::HardSigmoid { .. } | Op::Softmax, _) => return true,
                 (Op::Clip { lo, .. }, _) => return *lo >= 0.0,
-                (Op::MaxPool(_) | Op::AvgPool { .. } | Op::GlobalAvgPool | Op::Flatten, [input]) => {
+                (
+                    Op::MaxPool(_) | Op::AvgPool { .. } | Op::GlobalAvgPool | Op::Flatten | Op::Select { .. },
+                    [input],
+                ) => {
                     value = *input;
                 }
                 _ => return false,

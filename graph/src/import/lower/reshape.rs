@@ -17,6 +17,9 @@ impl<'a> Lowering<'a> {
                 if view.padding != [0; 4] {
                     return unsupported("it reads padding, which only a convolution or pool can take up");
                 }
+                if call.op == "Transpose" {
+                    return self.transpose(call, view);
+                }
                 let shape = self.view_shape(call, view)?;
                 let output = call.node.output.first().map_or("", String::as_str);
                 Ok(Slot::View(View { shape, origin: (label(call.node), output), ..view.clone() }))
@@ -77,14 +80,13 @@ impl<'a> Lowering<'a> {
                     .map(|(&extent, _)| extent)
                     .collect())
             }
-            "Unsqueeze" => {
+            _ => {
                 let full: Vec<usize> = std::iter::once(0).chain(view.shape.iter().copied()).collect();
                 match unsqueezed(call, &full)?.split_first() {
                     Some((0, sample)) => Ok(sample.to_vec()),
                     _ => unsupported("it puts an axis before the batch"),
                 }
             }
-            _ => transposed_view(call.attributes.ints("perm")?, &view.shape),
         }
     }
 
@@ -145,22 +147,8 @@ impl<'a> Lowering<'a> {
     }
 }
 
-/// A permutation of axes is a reshape if those of extent greater than 1 stay in order.
-fn transposed_view(perm: Option<&[i64]>, shape: &[usize]) -> Result<Vec<usize>, Refusal> {
-    let order = permutation(perm, shape.len() + 1)?;
-    if order[0] != 0 {
-        return unsupported(BATCH_MOVED);
-    }
-    let order = &order[1..];
-    let moved: Vec<usize> = order.iter().copied().filter(|&axis| shape[axis - 1] != 1).collect();
-    if moved.is_sorted() {
-        Ok(order.iter().map(|&axis| shape[axis - 1]).collect())
-    } else {
-        unsupported(TRANSPOSED)
-    }
-}
-
-fn permutation(perm: Option<&[i64]>, rank: usize) -> Result<Vec<usize>, Refusal> {
+/// The axes that a `Transpose` puts in order.
+pub(super) fn permutation(perm: Option<&[i64]>, rank: usize) -> Result<Vec<usize>, Refusal> {
     let Some(perm) = perm else { return Ok((0..rank).rev().collect()) };
     let mut seen = vec![false; rank];
     for &axis in perm {
@@ -175,7 +163,8 @@ fn permutation(perm: Option<&[i64]>, rank: usize) -> Result<Vec<usize>, Refusal>
     Ok(perm.iter().map(|&axis| axis as usize).collect())
 }
 
-fn transposed(constant: &Constant, perm: Option<&[i64]>) -> Result<Constant, Refusal> {
+/// A constant with its axes in another order.
+pub(super) fn transposed(constant: &Constant, perm: Option<&[i64]>) -> Result<Constant, Refusal> {
     let order = permutation(perm, constant.shape.len())?;
     let mut strides = vec![1; constant.shape.len()];
     for axis in (1..constant.shape.len()).rev() {

@@ -30,7 +30,7 @@ impl<'a> Lowering<'a> {
                 if axis != 1 || view.shape.len() != 1 {
                     return unsupported(SOFTMAX);
                 }
-                (view, Op::Softmax)
+                (view, if call.op == "Softmax" { Op::Softmax } else { Op::LogSoftmax })
             }
         };
         let input = self.settled(view)?;

@@ -38,6 +38,12 @@ FAMILIES = {
     "googlenet": ("googlenet", {"aux_logits": False, "init_weights": True}, 128),
     "inception-v3": ("inception_v3", {"aux_logits": False, "init_weights": True}, 139),
     "densenet121": ("densenet121", {}, 128),
+    "mobilenet-v3-large": ("mobilenet_v3_large", {}, 128),
+    "mobilenet-v3-small": ("mobilenet_v3_small", {}, 128),
+    "efficientnet-b0": ("efficientnet_b0", {}, 128),
+    "efficientnet-v2-s": ("efficientnet_v2_s", {}, 128),
+    "shufflenet-v2": ("shufflenet_v2_x1_0", {}, 128),
+    "regnet-y": ("regnet_y_400mf", {}, 128),
 }
 EXPORTERS = {"script": {"dynamo": False, "opset_version": 17}, "dynamo": {"dynamo": True}}
 

@@ -70,6 +70,9 @@ pub struct Output {
     pub tensor: TensorId,
     /// A softmax in float after the integer graph, where the source file ended in one.
     pub softmax: bool,
+    /// The softmax's logarithm in its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub log: bool,
     /// Class names, in the order of the logits; empty if unknown.
     pub labels: Vec<String>,
 }

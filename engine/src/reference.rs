@@ -9,7 +9,7 @@
 //! (`Window::position`, `Window::under`).
 
 use crate::check::ModelError;
-use crate::model::{Model, Shape, Tensor, TensorId};
+use crate::model::{Model, Output, Shape, Tensor, TensorId};
 
 /// The codes of every tensor of one sample, indexed like [`Model::tensors`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,14 +97,31 @@ pub fn output_values(model: &Model, codes: &[i32]) -> Vec<f32> {
     let mut values = Vec::with_capacity(codes.len());
     let step = model.tensor(model.output.tensor).step;
     values.extend(codes.iter().map(|&code| code as f32 * step.value()));
-    if model.output.softmax {
-        softmax(&mut values);
-    }
+    finish(&model.output, &mut values);
     values
 }
 
+/// What follows the integer network in floats: nothing, a softmax, or its logarithm.
+pub(crate) fn finish(output: &Output, values: &mut [f32]) {
+    match (output.softmax, output.log) {
+        (true, false) => softmax(values),
+        (true, true) => log_softmax(values),
+        (false, _) => {}
+    }
+}
+
+/// The softmax's logarithm in f32, in place, over the whole slice.
+fn log_softmax(values: &mut [f32]) {
+    let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f32 = values.iter().map(|value| (value - most).exp()).sum();
+    let log = sum.ln();
+    for value in values {
+        *value = *value - most - log;
+    }
+}
+
 /// Softmax in f32, in place, over the whole slice.
-pub(crate) fn softmax(values: &mut [f32]) {
+fn softmax(values: &mut [f32]) {
     let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     for value in &mut *values {
         *value = (*value - most).exp();

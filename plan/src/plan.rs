@@ -23,6 +23,8 @@ pub struct Plan {
     pub output: usize,
     /// Whether a softmax follows the integer graph.
     pub softmax: bool,
+    /// Whether it is the softmax's logarithm.
+    pub log: bool,
     /// Everything that flows between units.
     pub tensors: Vec<TensorPlan>,
     /// In the order they run; each writes one tensor.

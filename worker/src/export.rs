@@ -63,6 +63,7 @@ impl<'a> Exporter<'a> {
                 name: self.plan.output_name.clone(),
                 tensor: ir::TensorId(self.plan.output as u32),
                 softmax: self.plan.softmax,
+                log: self.plan.log,
                 labels: self.naming.labels.clone(),
             },
         }

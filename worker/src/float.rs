@@ -62,7 +62,11 @@ impl FloatOutputs {
 /// The values of an output (N, C, H, W), image after image, softmax included where the network ends in one.
 pub(crate) fn values(plan: &Plan, output: &Tensor) -> Result<Vec<f32>, tch::TchError> {
     let output = flat(output).to_device(Device::Cpu);
-    let output = if plan.softmax { output.softmax(-1, Kind::Float) } else { output };
+    let output = match (plan.softmax, plan.log) {
+        (true, true) => output.log_softmax(-1, Kind::Float),
+        (true, false) => output.softmax(-1, Kind::Float),
+        (false, _) => output,
+    };
     Vec::<f32>::try_from(output.contiguous().view([-1]))
 }
 

@@ -126,6 +126,9 @@ fn check_output(model: &Model) -> Result<(), Problem> {
     if model.output.tensor == model.input.tensor {
         return Err(Problem::Rule("the output cannot be the input"));
     }
+    if model.output.log && !model.output.softmax {
+        return Err(Problem::Rule("a logarithm is that of a softmax"));
+    }
     let labels = model.output.labels.len();
     if labels > 0 {
         count("labels", labels, tensor.shape.len() as u64)?;

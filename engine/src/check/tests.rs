@@ -58,6 +58,7 @@ fn each_broken_rule_is_refused_by_name() {
         (|m| m.tensors[0].step = Step::Free(0.0), "positive and finite"),
         (|m| m.tensors[0].step = Step::Free(f32::NAN), "positive and finite"),
         (|m| m.output.labels.truncate(3), "labels: 3 entries where 5"),
+        (|m| m.output.log = true, "a logarithm is that of a softmax"),
         (|m| m.input.normalization.as_mut().unwrap().mean.truncate(1), "means: 1 entries where 3"),
         (|m| m.input.normalization.as_mut().unwrap().std[1] = 0.0, "every deviation positive"),
         (|m| m.input.normalization.as_mut().unwrap().std[1] = f32::from_bits(1), "every value finite"),

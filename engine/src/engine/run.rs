@@ -10,7 +10,7 @@ use crate::kernels::hands::Hands;
 use crate::kernels::part::{Cut, Threads};
 use crate::model::TensorId;
 use crate::quantize::check_finite;
-use crate::reference::{Trace, softmax};
+use crate::reference::{Trace, finish};
 
 /// Input values that take some microseconds to become codes.
 const INPUT: usize = 16 * 1024;
@@ -266,9 +266,7 @@ impl Engine {
             Codes::Wide(codes) => values.iter_mut().zip(codes).for_each(|(v, &c)| *v = convert(c.into())),
             Codes::Sum(codes) => values.iter_mut().zip(codes).for_each(|(v, &c)| *v = convert(c)),
         }
-        if output.softmax {
-            softmax(values);
-        }
+        finish(output, values);
     }
 }
 

@@ -263,7 +263,13 @@ impl Builder {
             input: Input { name: "input".to_owned(), tensor: TensorId(0), normalization: None },
             tensors: self.tensors,
             nodes: self.nodes,
-            output: Output { name: "output".to_owned(), tensor: output, softmax: false, labels: Vec::new() },
+            output: Output {
+                name: "output".to_owned(),
+                tensor: output,
+                softmax: false,
+                log: false,
+                labels: Vec::new(),
+            },
         };
         if let Err(error) = model.check() {
             panic!("the generator built a model that fails its checks: {error}");

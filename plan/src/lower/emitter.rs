@@ -42,6 +42,7 @@ impl<'a> Emitter<'a> {
             output_name: view.name(network.output).to_owned(),
             output: 0,
             softmax: view.softmax,
+            log: view.log,
             tensors: Vec::new(),
             units: Vec::new(),
             weights: Vec::new(),

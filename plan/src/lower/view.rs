@@ -17,6 +17,8 @@ pub(crate) struct View<'a> {
     pub(crate) output: ValueId,
     /// Whether a softmax follows the integer network.
     pub(crate) softmax: bool,
+    /// Whether its logarithm does.
+    pub(crate) log: bool,
 }
 
 impl<'a> View<'a> {
@@ -30,6 +32,7 @@ impl<'a> View<'a> {
             holder: (0..count).map(ValueId).collect(),
             output: network.output,
             softmax: false,
+            log: false,
         };
         for (index, layer) in network.layers.iter().enumerate() {
             for input in &layer.inputs {
@@ -41,9 +44,10 @@ impl<'a> View<'a> {
             }
         }
         if let Some(last) = network.layers.last().filter(|last| last.output == network.output)
-            && matches!(last.op, Op::Softmax)
+            && matches!(last.op, Op::Softmax | Op::LogSoftmax)
         {
             view.softmax = true;
+            view.log = matches!(last.op, Op::LogSoftmax);
             view.output = last.inputs[0];
         }
         view

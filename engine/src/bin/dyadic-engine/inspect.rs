@@ -75,7 +75,11 @@ fn print(
     let bytes = if model.input.normalization.is_some() { ", or 8-bit images" } else { "" };
     let codes = input.format.short_name();
     writeln!(out, "input  {}: {} as {codes}, float NCHW{bytes}", model.input.name, input.shape)?;
-    let softmax = if model.output.softmax { ", softmax" } else { "" };
+    let softmax = match (model.output.softmax, model.output.log) {
+        (true, true) => ", log-softmax",
+        (true, false) => ", softmax",
+        (false, _) => "",
+    };
     writeln!(out, "output {}: {output}{softmax}, {} labels\n", model.output.name, model.output.labels.len())?;
     let columns = [
         ("node", Side::Left),

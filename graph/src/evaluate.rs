@@ -4,7 +4,7 @@ mod activation;
 mod convolution;
 mod pool;
 
-use crate::network::{BatchNorm, Network, Op, Tensor, ValueId};
+use crate::network::{BatchNorm, Network, Op, Tensor, ValueId, image};
 
 /// Why a network could not be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,7 +113,7 @@ fn apply(op: &Op, inputs: &[&Tensor], output_shape: &[usize]) -> Vec<f32> {
         }
         Op::GlobalAvgPool => x
             .data
-            .chunks_exact((x.shape[1] * x.shape[2]).max(1))
+            .chunks_exact((x.data.len() / x.shape[0].max(1)).max(1))
             .map(|plane| (plane.iter().map(|&x| f64::from(x)).sum::<f64>() / plane.len() as f64) as f32)
             .collect(),
         Op::Flatten => x.data.clone(),
@@ -124,6 +124,11 @@ fn apply(op: &Op, inputs: &[&Tensor], output_shape: &[usize]) -> Vec<f32> {
             x.data.iter().map(|&x| of(x)).collect()
         }
     }
+}
+
+/// Channels, height and width of a value that has positions, as [`Network::check`] has seen.
+fn extents(shape: &[usize]) -> [usize; 3] {
+    image(shape).unwrap_or_default()
 }
 
 /// Products of elements, or of planes and their channels' factors.

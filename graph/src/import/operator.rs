@@ -243,6 +243,18 @@ pub const OPERATORS: &[Operator] = &[
         &[always("mode")],
     ),
     new("Pow", &[at(13, FIRST), at(15, TYPES)], &[]),
+    new(
+        "ReduceMax",
+        &[
+            at(13, FIRST),
+            at(
+                18,
+                "`axes` is an operand, and `noop_with_empty_axes` says what none means: both forms are read",
+            ),
+            at(20, TYPES),
+        ],
+        REDUCTION_ATTRIBUTES,
+    ),
     new("ReduceMean", REDUCTION, REDUCTION_ATTRIBUTES),
     new("ReduceProd", REDUCTION, REDUCTION_ATTRIBUTES),
     new("Relu", SINCE_14, &[]),

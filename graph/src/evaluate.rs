@@ -3,6 +3,7 @@
 mod activation;
 mod convolution;
 mod pool;
+mod upsample;
 
 use crate::network::{BatchNorm, Network, Op, Tensor, ValueId, image};
 
@@ -116,6 +117,7 @@ fn apply(op: &Op, inputs: &[&Tensor], output_shape: &[usize]) -> Vec<f32> {
             .chunks_exact((x.data.len() / x.shape[0].max(1)).max(1))
             .map(|plane| (plane.iter().map(|&x| f64::from(x)).sum::<f64>() / plane.len() as f64) as f32)
             .collect(),
+        Op::Upsample { factor, bilinear } => upsample::enlarge(*factor, *bilinear, x, output_shape),
         Op::Flatten => x.data.clone(),
         Op::Softmax => softmax(x).map(|(share, _)| share as f32).collect(),
         Op::LogSoftmax => softmax(x).map(|(_, logarithm)| logarithm as f32).collect(),

@@ -136,6 +136,15 @@ pub enum Op {
     },
     /// Mean over height and width; (C, H, W) → (C, 1, 1), (C, W) → (C, 1).
     GlobalAvgPool,
+    /// Enlarges height and width, (C, H, W) → (C, factor·H, factor·W), or a length, (C, W) → (C, factor·W). Position i of an
+    /// axis is position ⌊i/factor⌋ of the input's; or, bilinearly, lies at (i + ½)/factor − ½, between two of them, and beyond
+    /// the first and last one is that one.
+    Upsample {
+        /// How many positions there are for each, at least 1.
+        factor: usize,
+        /// Whether positions are interpolated, axis by axis, and not repeated.
+        bilinear: bool,
+    },
     /// (C, H, W) → (C·H·W) and (C, W) → (C·W), channel-first order.
     Flatten,
     /// Over the class axis.

@@ -9,11 +9,15 @@ use dyadic_graph::{Bundle, EvaluateError, Network, Op, Tensor, evaluate, evaluat
 const TOLERANCE: f32 = 1e-4;
 
 /// Each fixture, and how many Conv, Linear and BatchNorm layers it has.
-const FIXTURES: [(&str, [usize; 3]); 45] = [
+const FIXTURES: [(&str, [usize; 3]); 49] = [
     ("bottleneck_dynamo19", [12, 1, 0]),
     ("bottleneck_script17", [12, 1, 0]),
     ("efficientnet_dynamo18_static", [14, 1, 0]),
     ("efficientnet_script17", [14, 1, 0]),
+    ("enlarged_dynamo18_static", [6, 0, 0]),
+    ("enlarged_dynamo20", [6, 0, 0]),
+    ("enlarged_script13", [6, 0, 0]),
+    ("enlarged_script18_static", [6, 0, 0]),
     ("front_dynamo20", [2, 1, 1]),
     ("front_script13_static", [2, 1, 1]),
     ("front_script17", [2, 1, 1]),
@@ -161,6 +165,9 @@ fn both_exporters_give_one_network() {
         ("smooth_dynamo20", "smooth_dynamo18_static"),
         ("front_dynamo20", "front_script17"),
         ("front_dynamo20", "front_script13_static"),
+        ("enlarged_dynamo20", "enlarged_dynamo18_static"),
+        ("enlarged_dynamo20", "enlarged_script13"),
+        ("enlarged_dynamo20", "enlarged_script18_static"),
         ("series_dynamo20", "series_script13"),
         ("series_dynamo20", "series_script17_static"),
         ("series_dynamo20", "series_dynamo18_static"),

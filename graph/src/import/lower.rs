@@ -18,6 +18,7 @@ mod layers;
 mod linear;
 mod pool;
 mod reshape;
+mod resize;
 mod unary;
 
 use std::collections::{HashMap, HashSet};
@@ -293,6 +294,7 @@ impl<'a> Lowering<'a> {
             "GlobalAveragePool" => self.global_average_pool(call),
             "ReduceMean" | "ReduceMax" => self.reduce(call),
             "Pad" => self.pad(call),
+            "Resize" => self.resize(call),
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" => self.reshape(call),
             "Constant" | "ConstantOfShape" | "Shape" | "Gather" | "Slice" | "ReduceProd" => {
                 self.constant(call)

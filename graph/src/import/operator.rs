@@ -272,6 +272,28 @@ pub const OPERATORS: &[Operator] = &[
         &[since("allowzero", 14)],
     ),
     new(
+        "Resize",
+        &[
+            at(13, FIRST),
+            at(
+                18,
+                "`antialias` and `keep_aspect_ratio_policy`, which are refused, and `axes`, which is read",
+            ),
+            at(19, "`half_pixel_symmetric`, which for whole factors is `half_pixel`"),
+        ],
+        &[
+            since("antialias", 18),
+            since("axes", 18),
+            always("coordinate_transformation_mode"),
+            always("cubic_coeff_a"),
+            always("exclude_outside"),
+            always("extrapolation_value"),
+            since("keep_aspect_ratio_policy", 18),
+            always("mode"),
+            always("nearest_mode"),
+        ],
+    ),
+    new(
         "Shape",
         &[
             at(13, FIRST),

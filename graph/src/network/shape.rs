@@ -143,6 +143,15 @@ impl Op {
                 let [channels, ..] = positions(input)?;
                 as_input(input, [channels, 1, 1])
             }
+            Self::Upsample { factor, .. } => {
+                let input = one(inputs)?;
+                let [channels, height, width] = positions(input)?;
+                let rows = if input.len() == 2 { 1 } else { *factor };
+                match (height.checked_mul(rows), width.checked_mul(*factor)) {
+                    (Some(height), Some(width)) if *factor > 0 => as_input(input, [channels, height, width]),
+                    _ => Err(format!("no {factor} times {height}×{width}")),
+                }
+            }
             Self::Flatten => Ok(vec![one(inputs)?.iter().product()]),
         }
     }
@@ -313,6 +322,17 @@ mod tests {
         assert!(Op::Mul.output_shape(&[&[3, 9], &[3, 1, 1]]).is_err());
         assert_eq!(Op::Select { channels: vec![2] }.output_shape(&[&[3, 9]]), Ok(vec![1, 9]));
         assert_eq!(Op::Concat.output_shape(&[&[3, 9], &[1, 9]]), Ok(vec![4, 9]));
+    }
+
+    #[test]
+    fn what_is_enlarged_has_all_its_positions_or_its_length_so_many_times() {
+        let shape = |factor, input: &[usize]| Op::Upsample { factor, bilinear: true }.output_shape(&[input]);
+        assert_eq!(shape(2, &[5, 3, 4]), Ok(vec![5, 6, 8]));
+        assert_eq!(shape(3, &[5, 4]), Ok(vec![5, 12]));
+        for (factor, input) in [(0, &[5, 3, 4][..]), (usize::MAX, &[5, 3, 4]), (2, &[5]), (2, &[1, 5, 3, 4])]
+        {
+            assert!(shape(factor, input).is_err(), "{factor} times {input:?}");
+        }
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(crate) const REFUSED: [(&str, &str); 43] = [
 ];
 
 /// Cases that may never be refused again.
-pub(crate) const EQUAL: [&str; 84] = [
+pub(crate) const EQUAL: [&str; 85] = [
     "test_averagepool_2d_precomputed_pads",
     "test_averagepool_2d_precomputed_pads_count_include_pad",
     "test_averagepool_2d_precomputed_strides",
@@ -153,6 +153,7 @@ pub(crate) const EQUAL: [&str; 84] = [
     "test_leakyrelu_default",
     "test_maxpool_1d_default",
     "test_relu",
+    "test_resize_upsample_scales_linear",
     "test_sigmoid",
     "test_slice_end_out_of_bounds",
     "test_slice_neg",

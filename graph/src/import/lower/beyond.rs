@@ -146,6 +146,10 @@ fn reason(call: &Call<'_>, series: bool) -> Result<Option<String>, Refusal> {
             "constant" => None,
             mode => Some(format!("padding by {mode}")),
         },
+        "Resize" => match super::resize::bilinear(call) {
+            Err(Refusal::Unsupported(reason)) => Some(reason),
+            _ => None,
+        },
         "Slice" if flows(0) => slice(call, shape(0))?,
         "Gather" | "Split" if flows(0) => other_axis(call, shape(0))?,
         "ReduceProd" if flows(0) => Some(super::constants::PRODUCT.to_owned()),

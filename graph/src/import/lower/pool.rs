@@ -129,7 +129,12 @@ impl<'a> Lowering<'a> {
                 (Op::Relu | Op::Sigmoid | Op::HardSigmoid { .. } | Op::Softmax, _) => return true,
                 (Op::Clip { lo, .. }, _) => return *lo >= 0.0,
                 (
-                    Op::MaxPool(_) | Op::AvgPool { .. } | Op::GlobalAvgPool | Op::Flatten | Op::Select { .. },
+                    Op::MaxPool(_)
+                    | Op::AvgPool { .. }
+                    | Op::GlobalAvgPool
+                    | Op::Flatten
+                    | Op::Select { .. }
+                    | Op::Upsample { .. },
                     [input],
                 ) => {
                     value = *input;

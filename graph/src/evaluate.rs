@@ -3,8 +3,9 @@
 mod activation;
 mod convolution;
 mod pool;
+mod upsample;
 
-use crate::network::{BatchNorm, Network, Op, Tensor, ValueId};
+use crate::network::{BatchNorm, Network, Op, Tensor, ValueId, image};
 
 /// Why a network could not be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,9 +114,10 @@ fn apply(op: &Op, inputs: &[&Tensor], output_shape: &[usize]) -> Vec<f32> {
         }
         Op::GlobalAvgPool => x
             .data
-            .chunks_exact((x.shape[1] * x.shape[2]).max(1))
+            .chunks_exact((x.data.len() / x.shape[0].max(1)).max(1))
             .map(|plane| (plane.iter().map(|&x| f64::from(x)).sum::<f64>() / plane.len() as f64) as f32)
             .collect(),
+        Op::Upsample { factor, bilinear } => upsample::enlarge(*factor, *bilinear, x, output_shape),
         Op::Flatten => x.data.clone(),
         Op::Softmax => softmax(x).map(|(share, _)| share as f32).collect(),
         Op::LogSoftmax => softmax(x).map(|(_, logarithm)| logarithm as f32).collect(),
@@ -124,6 +126,11 @@ fn apply(op: &Op, inputs: &[&Tensor], output_shape: &[usize]) -> Vec<f32> {
             x.data.iter().map(|&x| of(x)).collect()
         }
     }
+}
+
+/// Channels, height and width of a value that has positions, as [`Network::check`] has seen.
+fn extents(shape: &[usize]) -> [usize; 3] {
+    image(shape).unwrap_or_default()
 }
 
 /// Products of elements, or of planes and their channels' factors.

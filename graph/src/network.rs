@@ -1,10 +1,14 @@
 //! The float network: a walkable list of layers with their weights, in the order they run.
 //!
-//! Shapes leave the batch axis out and are channel-first (C, H, W); features are (N). All constants are folded, and
+//! Shapes leave the batch axis out and are channel-first: images (C, H, W), series (C, W), features (N). A series is an
+//! image of height 1 that says no height: [`image`] gives both, windows on it are those of the image, and what a layer
+//! makes of it is a series again. Input and output have the shapes that the file gives them. All constants are folded, and
 //! identities (dropout, cast to the same type, a flatten of what is flat) are gone.
 
 mod report;
 mod shape;
+
+pub use shape::image;
 
 /// Index into [`Network::values`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,7 +63,7 @@ pub struct Tensor {
 /// What a layer computes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
-    /// 2-D convolution (1-D ones have height 1).
+    /// 2-D convolution; a 1-D one has height 1 in its window and its weights.
     Conv(Conv),
     /// `y = W·x + b`, over flat features.
     Linear(Linear),
@@ -112,7 +116,7 @@ pub enum Op {
     /// Elementwise sum of two values of one shape.
     Add,
     /// Elementwise product of two values of one shape, or of one of shape (C, H, W) and a second one of shape
-    /// (C, 1, 1): a factor a channel, as of squeeze-and-excitation.
+    /// (C, 1, 1), or (C, W) and (C, 1): a factor a channel, as of squeeze-and-excitation.
     Mul,
     /// Along channels.
     Concat,
@@ -130,9 +134,18 @@ pub enum Op {
         /// Whether padded positions count in the divisor.
         count_include_pad: bool,
     },
-    /// Mean over height and width; (C, H, W) → (C, 1, 1).
+    /// Mean over height and width; (C, H, W) → (C, 1, 1), (C, W) → (C, 1).
     GlobalAvgPool,
-    /// (C, H, W) → (C·H·W), channel-first order.
+    /// Enlarges height and width, (C, H, W) → (C, factor·H, factor·W), or a length, (C, W) → (C, factor·W). Position i of an
+    /// axis is position ⌊i/factor⌋ of the input's; or, bilinearly, lies at (i + ½)/factor − ½, between two of them, and beyond
+    /// the first and last one is that one.
+    Upsample {
+        /// How many positions there are for each, at least 1.
+        factor: usize,
+        /// Whether positions are interpolated, axis by axis, and not repeated.
+        bilinear: bool,
+    },
+    /// (C, H, W) → (C·H·W) and (C, W) → (C·W), channel-first order.
     Flatten,
     /// Over the class axis.
     Softmax,
@@ -141,7 +154,8 @@ pub enum Op {
 }
 
 /// Geometry of a convolution or pool. Output extent is
-/// `floor((in + pads − dilation·(kernel−1) − 1)/stride) + 1`; ceil mode is resolved into padding on import.
+/// `floor((in + pads − dilation·(kernel−1) − 1)/stride) + 1`; ceil mode is resolved into padding on import. On a series
+/// the rows are those of an image of height 1, of which one has to remain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Height, width.

@@ -52,6 +52,20 @@ fn a_selection_repeats_and_leaves_out() {
 }
 
 #[test]
+fn what_is_enlarged_repeats_positions_or_lies_between_them() {
+    let enlarged = |shape: &[usize], factor, bilinear, data: &[f32]| {
+        let all: Vec<usize> = (0..shape[0]).collect();
+        run(&network(shape, &[&all], Op::Upsample { factor, bilinear }), data)
+    };
+    assert_eq!(enlarged(&[2, 2], 2, false, &[1.0, 2.0, 3.0, 4.0]), [1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]);
+    assert_eq!(enlarged(&[1, 1, 2], 2, false, &[1.0, 2.0]), [1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0]);
+    assert_eq!(enlarged(&[1, 3], 2, true, &[0.0, 4.0, 0.0]), [0.0, 1.0, 3.0, 3.0, 1.0, 0.0]);
+    assert_eq!(enlarged(&[1, 2], 3, true, &[0.0, 3.0]), [0.0, 0.0, 1.0, 2.0, 3.0, 3.0]);
+    let image = enlarged(&[1, 2, 2], 2, true, &[0.0, 4.0, 8.0, 12.0]);
+    assert_eq!(image[4..8], [2.0, 3.0, 5.0, 6.0]);
+}
+
+#[test]
 fn a_logarithm_of_a_softmax_is_one() {
     let data = [0.5, -80.0, 3.0, 120.0];
     let logarithms = run(&network(&[4], &[&[0, 1, 2, 3]], Op::LogSoftmax), &data);

@@ -9,11 +9,15 @@ use dyadic_graph::{Bundle, EvaluateError, Network, Op, Tensor, evaluate, evaluat
 const TOLERANCE: f32 = 1e-4;
 
 /// Each fixture, and how many Conv, Linear and BatchNorm layers it has.
-const FIXTURES: [(&str, [usize; 3]); 39] = [
+const FIXTURES: [(&str, [usize; 3]); 49] = [
     ("bottleneck_dynamo19", [12, 1, 0]),
     ("bottleneck_script17", [12, 1, 0]),
     ("efficientnet_dynamo18_static", [14, 1, 0]),
     ("efficientnet_script17", [14, 1, 0]),
+    ("enlarged_dynamo18_static", [6, 0, 0]),
+    ("enlarged_dynamo20", [6, 0, 0]),
+    ("enlarged_script13", [6, 0, 0]),
+    ("enlarged_script18_static", [6, 0, 0]),
     ("front_dynamo20", [2, 1, 1]),
     ("front_script13_static", [2, 1, 1]),
     ("front_script17", [2, 1, 1]),
@@ -38,6 +42,12 @@ const FIXTURES: [(&str, [usize; 3]); 39] = [
     ("resnet_script13", [15, 1, 0]),
     ("resnext_dynamo20", [12, 1, 0]),
     ("resnext_script18", [12, 1, 0]),
+    ("segments_dynamo20", [3, 0, 0]),
+    ("segments_script17", [3, 0, 0]),
+    ("series_dynamo18_static", [5, 1, 1]),
+    ("series_dynamo20", [5, 1, 1]),
+    ("series_script13", [5, 1, 1]),
+    ("series_script17_static", [5, 1, 1]),
     ("shufflenet_dynamo20", [20, 1, 0]),
     ("shufflenet_script13_static", [20, 1, 0]),
     ("shufflenet_script17", [20, 1, 0]),
@@ -155,6 +165,13 @@ fn both_exporters_give_one_network() {
         ("smooth_dynamo20", "smooth_dynamo18_static"),
         ("front_dynamo20", "front_script17"),
         ("front_dynamo20", "front_script13_static"),
+        ("enlarged_dynamo20", "enlarged_dynamo18_static"),
+        ("enlarged_dynamo20", "enlarged_script13"),
+        ("enlarged_dynamo20", "enlarged_script18_static"),
+        ("series_dynamo20", "series_script13"),
+        ("series_dynamo20", "series_script17_static"),
+        ("series_dynamo20", "series_dynamo18_static"),
+        ("segments_dynamo20", "segments_script17"),
     ] {
         let shapes = |name: &str| {
             let network = network(name);
@@ -180,6 +197,20 @@ fn functions_have_one_layer_and_channels_one_selection() {
         let network = network(name);
         let actual: Vec<_> = expected.iter().map(|(op, _)| (*op, count(&network, op))).collect();
         assert_eq!(actual, expected, "{name}\n{network}");
+    }
+}
+
+#[test]
+fn a_series_keeps_its_shape_from_input_to_output() {
+    for (name, input, output) in [
+        ("series_script13", &[1, 400][..], &[5][..]),
+        ("series_dynamo20", &[1, 400], &[5]),
+        ("segments_script17", &[2, 200], &[4, 13]),
+        ("segments_dynamo20", &[2, 200], &[4, 13]),
+    ] {
+        let network = network(name);
+        assert_eq!((network.shape(network.input), network.shape(network.output)), (input, output), "{name}");
+        assert!(network.values.iter().all(|value| value.shape.len() < 3), "{name}\n{network}");
     }
 }
 

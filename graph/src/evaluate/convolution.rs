@@ -1,10 +1,11 @@
 //! Convolution, row by row.
 
+use super::extents;
 use crate::network::{Conv, Tensor, Window};
 
 pub(super) fn convolve(conv: &Conv, x: &Tensor, output_shape: &[usize]) -> Vec<f32> {
-    let (filters, height, width) = (output_shape[0], output_shape[1], output_shape[2]);
-    let (in_height, in_width) = (x.shape[1], x.shape[2]);
+    let [filters, height, width] = extents(output_shape);
+    let [_, in_height, in_width] = extents(&x.shape);
     let per_group = conv.weight.shape[1];
     let [kernel_h, kernel_w] = conv.window.kernel;
     let filters_per_group = filters / conv.groups;

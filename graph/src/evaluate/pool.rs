@@ -1,5 +1,6 @@
 //! Maximum and mean over windows.
 
+use super::extents;
 use crate::network::{Tensor, Window};
 
 pub(super) fn max(window: Window, x: &Tensor, output_shape: &[usize]) -> Vec<f32> {
@@ -25,8 +26,8 @@ fn over_windows(
     output_shape: &[usize],
     reduce: impl Fn(&mut dyn Iterator<Item = f32>, usize) -> f32,
 ) -> Vec<f32> {
-    let (channels, height, width) = (output_shape[0], output_shape[1], output_shape[2]);
-    let (in_height, in_width) = (x.shape[1], x.shape[2]);
+    let [channels, height, width] = extents(output_shape);
+    let [_, in_height, in_width] = extents(&x.shape);
     let [kernel_h, kernel_w] = window.kernel;
     let mut output = Vec::with_capacity(channels * height * width);
     for channel in 0..channels {

@@ -84,12 +84,18 @@ impl<'a> Attributes<'a> {
         Ok(self.find(name, attribute_type::TENSOR)?.and_then(|attribute| attribute.t.as_deref()))
     }
 
-    /// Two extents, rows and columns, each at least `least`; `default` where the attribute is absent.
-    pub(super) fn pair(self, name: &str, least: i64, default: usize) -> Result<[usize; 2], String> {
-        match self.ints(name)? {
-            None => Ok([default; 2]),
-            Some(&[rows, columns]) => Ok([extent(name, rows, least)?, extent(name, columns, least)?]),
-            Some(other) => Err(format!("attribute `{name}` has {} numbers, not 2", other.len())),
+    /// Two extents, rows and columns, each at least 1; `default` where the attribute is absent. A `series` has columns only:
+    /// its rows are 1.
+    pub(super) fn pair(self, name: &str, series: bool, default: usize) -> Result<[usize; 2], String> {
+        match (self.ints(name)?, series) {
+            (None, false) => Ok([default; 2]),
+            (None, true) => Ok([1, default]),
+            (Some(&[rows, columns]), false) => Ok([extent(name, rows, 1)?, extent(name, columns, 1)?]),
+            (Some(&[columns]), true) => Ok([1, extent(name, columns, 1)?]),
+            (Some(other), _) => {
+                let wanted = if series { 1 } else { 2 };
+                Err(format!("attribute `{name}` has {} numbers, not {wanted}", other.len()))
+            }
         }
     }
 

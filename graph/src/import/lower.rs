@@ -18,6 +18,7 @@ mod layers;
 mod linear;
 mod pool;
 mod reshape;
+mod resize;
 mod unary;
 
 use std::collections::{HashMap, HashSet};
@@ -33,6 +34,7 @@ use crate::network::{Network, ValueId};
 use crate::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
 use beyond::{Beyond, judged};
 use call::{Call, axis_of, known};
+use layers::reads_as;
 
 /// Constants and weights may take this many bytes a byte of the bundle, and [`MEMORY_ALLOWANCE`].
 const MEMORY_FACTOR: u64 = 12;
@@ -89,6 +91,8 @@ struct Lowering<'a> {
     batch: Option<i64>,
     /// The batch axis's name where the file gives it one.
     batch_name: Option<&'a str>,
+    /// Whether the input is one of channels and a length, without a height.
+    series: bool,
     slots: HashMap<&'a str, Slot<'a>>,
     network: Network,
     /// Which layer, by index, writes a value.
@@ -122,6 +126,7 @@ pub(super) fn lower<'a>(
         opset: 0,
         batch: None,
         batch_name: None,
+        series: false,
         slots: HashMap::new(),
         network: Network {
             name: graph.name.clone().unwrap_or_default(),
@@ -264,7 +269,7 @@ impl<'a> Lowering<'a> {
         call.attributes.only(operator, self.opset)?;
         let beyond = |slot: &Slot<'_>| matches!(slot, Slot::Beyond(_));
         if call.op != "Shape" && call.operands.iter().flatten().any(beyond) {
-            return Err(judged(call));
+            return Err(judged(call, self.series));
         }
         if call.op == "Split" { self.split(call) } else { self.dispatch(call).map(|slot| vec![slot]) }
     }
@@ -287,8 +292,9 @@ impl<'a> Lowering<'a> {
             "MaxPool" | "AveragePool" => self.pool(call),
             "GlobalMaxPool" => self.global_max_pool(call),
             "GlobalAveragePool" => self.global_average_pool(call),
-            "ReduceMean" => self.reduce_mean(call),
+            "ReduceMean" | "ReduceMax" => self.reduce(call),
             "Pad" => self.pad(call),
+            "Resize" => self.resize(call),
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" => self.reshape(call),
             "Constant" | "ConstantOfShape" | "Shape" | "Gather" | "Slice" | "ReduceProd" => {
                 self.constant(call)
@@ -366,6 +372,11 @@ impl<'a> Lowering<'a> {
             return unsupported(format!("the output `{name}` is a constant"));
         };
         match self.settled(&view) {
+            // A height of 1 more or less would be another shape than the file's.
+            Ok(value) if self.network.shape(value) != view.shape => {
+                let (actual, stated) = (self.network.shape(value), &view.shape);
+                unsupported(format!("the output `{name}`: {}", reads_as(actual, stated)))
+            }
             Ok(value) if value == self.network.input => {
                 unsupported(format!("the output `{name}` is the input: there is nothing to run"))
             }

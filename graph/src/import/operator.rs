@@ -243,6 +243,18 @@ pub const OPERATORS: &[Operator] = &[
         &[always("mode")],
     ),
     new("Pow", &[at(13, FIRST), at(15, TYPES)], &[]),
+    new(
+        "ReduceMax",
+        &[
+            at(13, FIRST),
+            at(
+                18,
+                "`axes` is an operand, and `noop_with_empty_axes` says what none means: both forms are read",
+            ),
+            at(20, TYPES),
+        ],
+        REDUCTION_ATTRIBUTES,
+    ),
     new("ReduceMean", REDUCTION, REDUCTION_ATTRIBUTES),
     new("ReduceProd", REDUCTION, REDUCTION_ATTRIBUTES),
     new("Relu", SINCE_14, &[]),
@@ -258,6 +270,28 @@ pub const OPERATORS: &[Operator] = &[
             at(25, TYPES),
         ],
         &[since("allowzero", 14)],
+    ),
+    new(
+        "Resize",
+        &[
+            at(13, FIRST),
+            at(
+                18,
+                "`antialias` and `keep_aspect_ratio_policy`, which are refused, and `axes`, which is read",
+            ),
+            at(19, "`half_pixel_symmetric`, which for whole factors is `half_pixel`"),
+        ],
+        &[
+            since("antialias", 18),
+            since("axes", 18),
+            always("coordinate_transformation_mode"),
+            always("cubic_coeff_a"),
+            always("exclude_outside"),
+            always("extrapolation_value"),
+            since("keep_aspect_ratio_policy", 18),
+            always("mode"),
+            always("nearest_mode"),
+        ],
     ),
     new(
         "Shape",

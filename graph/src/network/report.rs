@@ -29,6 +29,7 @@ impl Op {
             Self::MaxPool(_) => "MaxPool",
             Self::AvgPool { .. } => "AvgPool",
             Self::GlobalAvgPool => "GlobalAvgPool",
+            Self::Upsample { .. } => "Upsample",
             Self::Flatten => "Flatten",
             Self::Softmax => "Softmax",
             Self::LogSoftmax => "LogSoftmax",

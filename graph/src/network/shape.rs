@@ -2,6 +2,15 @@
 
 use super::{Network, Op, Tensor, Window};
 
+/// Channels, height and width of an image (C, H, W) or of a series (C, W), whose height is 1; `None` for other shapes.
+pub fn image(shape: &[usize]) -> Option<[usize; 3]> {
+    match *shape {
+        [channels, width] => Some([channels, 1, width]),
+        [channels, height, width] => Some([channels, height, width]),
+        _ => None,
+    }
+}
+
 impl Window {
     /// Output extents for an input of `height` × `width`; `None` if no window fits, a stride or kernel is 0, or a number
     /// overflows.
@@ -32,7 +41,8 @@ impl Op {
     pub fn output_shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         match self {
             Self::Conv(conv) => {
-                let [channels, height, width] = image(one(inputs)?)?;
+                let input = one(inputs)?;
+                let [channels, height, width] = positions(input)?;
                 let [filters, per_group, kernel_h, kernel_w] = conv.weight.shape[..] else {
                     return Err(format!("weights of rank {}, not 4", conv.weight.shape.len()));
                 };
@@ -51,7 +61,7 @@ impl Op {
                 full(&conv.weight)?;
                 bias_length(conv.bias.as_deref(), filters)?;
                 let [height, width] = windows(conv.window, height, width)?;
-                Ok(vec![filters, height, width])
+                as_input(input, [filters, height, width])
             }
             Self::Linear(linear) => {
                 let [features] = one(inputs)? else {
@@ -112,18 +122,36 @@ impl Op {
             },
             Self::Mul => match inputs {
                 [a, b] if a == b => Ok(a.to_vec()),
-                [a @ [channels, _, _], [factors, 1, 1]] if channels == factors => Ok(a.to_vec()),
+                [a @ [channels, _, _], [factors, 1, 1]] | [a @ [channels, _], [factors, 1]]
+                    if channels == factors =>
+                {
+                    Ok(a.to_vec())
+                }
                 [a, b] => Err(format!("factors of shapes {a:?} and {b:?}")),
                 _ => Err(format!("{} operands, not 2", inputs.len())),
             },
             Self::Concat => concat_shape(inputs),
             Self::Select { channels } => select_shape(channels, one(inputs)?),
             Self::MaxPool(window) | Self::AvgPool { window, .. } => {
-                let [channels, height, width] = image(one(inputs)?)?;
+                let input = one(inputs)?;
+                let [channels, height, width] = positions(input)?;
                 let [height, width] = windows(*window, height, width)?;
-                Ok(vec![channels, height, width])
+                as_input(input, [channels, height, width])
             }
-            Self::GlobalAvgPool => image(one(inputs)?).map(|[channels, ..]| vec![channels, 1, 1]),
+            Self::GlobalAvgPool => {
+                let input = one(inputs)?;
+                let [channels, ..] = positions(input)?;
+                as_input(input, [channels, 1, 1])
+            }
+            Self::Upsample { factor, .. } => {
+                let input = one(inputs)?;
+                let [channels, height, width] = positions(input)?;
+                let rows = if input.len() == 2 { 1 } else { *factor };
+                match (height.checked_mul(rows), width.checked_mul(*factor)) {
+                    (Some(height), Some(width)) if *factor > 0 => as_input(input, [channels, height, width]),
+                    _ => Err(format!("no {factor} times {height}×{width}")),
+                }
+            }
             Self::Flatten => Ok(vec![one(inputs)?.iter().product()]),
         }
     }
@@ -198,10 +226,17 @@ fn one<'a>(inputs: &[&'a [usize]]) -> Result<&'a [usize], String> {
     }
 }
 
-fn image(shape: &[usize]) -> Result<[usize; 3], String> {
-    shape
-        .try_into()
-        .map_err(|_| format!("an input of shape {shape:?} where channels, height and width are wanted"))
+fn positions(shape: &[usize]) -> Result<[usize; 3], String> {
+    image(shape).ok_or_else(|| format!("an input of shape {shape:?} where channels and positions are wanted"))
+}
+
+/// An output's shape: that of a series if the input is one.
+fn as_input(input: &[usize], output: [usize; 3]) -> Result<Vec<usize>, String> {
+    match (input, output) {
+        ([_, _], [channels, 1, width]) => Ok(vec![channels, width]),
+        ([_, _], [_, height, _]) => Err(format!("an output of height {height} of a series, which has none")),
+        _ => Ok(output.to_vec()),
+    }
 }
 
 fn windows(window: Window, height: usize, width: usize) -> Result<[usize; 2], String> {
@@ -269,6 +304,35 @@ mod tests {
             assert!(shape(a, b).is_err(), "{a:?} and {b:?}");
         }
         assert!(Op::Mul.output_shape(&[&[2]]).is_err());
+    }
+
+    #[test]
+    fn a_series_is_an_image_of_height_1() {
+        let window = |kernel, padding| Window { kernel, stride: [1, 2], padding, dilation: [1, 1] };
+        let pool =
+            |kernel, padding: [usize; 4]| Op::MaxPool(window(kernel, padding)).output_shape(&[&[3, 9]]);
+        assert_eq!(image(&[3, 9]), Some([3, 1, 9]));
+        assert_eq!([image(&[9]), image(&[1, 3, 1, 9])], [None; 2]);
+        assert_eq!(pool([1, 3], [0, 1, 0, 0]), Ok(vec![3, 4]));
+        assert_eq!(pool([3, 3], [1, 0, 1, 0]), Ok(vec![3, 4]));
+        assert!(pool([1, 3], [1, 0, 0, 0]).unwrap_err().contains("height 2"));
+        assert!(pool([2, 3], [0; 4]).is_err());
+        assert_eq!(Op::GlobalAvgPool.output_shape(&[&[3, 9]]), Ok(vec![3, 1]));
+        assert_eq!(Op::Mul.output_shape(&[&[3, 9], &[3, 1]]), Ok(vec![3, 9]));
+        assert!(Op::Mul.output_shape(&[&[3, 9], &[3, 1, 1]]).is_err());
+        assert_eq!(Op::Select { channels: vec![2] }.output_shape(&[&[3, 9]]), Ok(vec![1, 9]));
+        assert_eq!(Op::Concat.output_shape(&[&[3, 9], &[1, 9]]), Ok(vec![4, 9]));
+    }
+
+    #[test]
+    fn what_is_enlarged_has_all_its_positions_or_its_length_so_many_times() {
+        let shape = |factor, input: &[usize]| Op::Upsample { factor, bilinear: true }.output_shape(&[input]);
+        assert_eq!(shape(2, &[5, 3, 4]), Ok(vec![5, 6, 8]));
+        assert_eq!(shape(3, &[5, 4]), Ok(vec![5, 12]));
+        for (factor, input) in [(0, &[5, 3, 4][..]), (usize::MAX, &[5, 3, 4]), (2, &[5]), (2, &[1, 5, 3, 4])]
+        {
+            assert!(shape(factor, input).is_err(), "{factor} times {input:?}");
+        }
     }
 
     #[test]

@@ -67,9 +67,9 @@ fn outcomes() -> Vec<(&'static Case, Outcome)> {
     prepared().cases.iter().map(|case| (case, run(case, None))).collect()
 }
 
-/// Cases whose operator is judged one by one: of matrices and images.
+/// Cases whose operator is judged one by one: of matrices, series and images.
 fn is_judged(case: &Case) -> bool {
-    JUDGED.contains(&case.operators.as_str()) && matches!(case.shape.len(), 2 | 4)
+    JUDGED.contains(&case.operators.as_str()) && matches!(case.shape.len(), 2..=4)
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn no_node_test_is_answered_wrongly_or_called_malformed() {
 }
 
 #[test]
-fn every_case_of_matrices_and_images_is_equal_or_has_its_reason() {
+fn every_case_of_matrices_series_and_images_is_equal_or_has_its_reason() {
     let expected: HashMap<&str, &str> = REFUSED.iter().copied().collect();
     let (mut seen, mut faults) = (0, Vec::new());
     for (case, outcome) in outcomes().iter().filter(|(case, _)| is_judged(case)) {
@@ -139,7 +139,7 @@ fn print_table(outcomes: &[(&Case, Outcome)]) {
             rows.entry(&case.operators).or_default()[column] += 1;
         }
     }
-    println!("| operator, 2 or 4 axes | equal | refused | wrong |\n|---|---|---|---|");
+    println!("| operator, 2 to 4 axes | equal | refused | wrong |\n|---|---|---|---|");
     for (operator, [equal, refused, wrong]) in rows {
         println!("| {operator} | {equal} | {refused} | {wrong} |");
     }

@@ -1,6 +1,6 @@
 //! What the importer refuses, and how: one error class a table, and bytes that nobody meant. Beside it what
-//! it accepts of models made by hand: functions in every form in which they are spelled, and channels that
-//! are taken and moved.
+//! it accepts of models made by hand: functions in every form in which they are spelled, channels that
+//! are taken and moved, networks of one dimension, and images that are enlarged.
 
 mod builder;
 mod channels;
@@ -8,4 +8,6 @@ mod functions;
 mod fuzz;
 mod limits;
 mod malformed;
+mod resize;
+mod series;
 mod unsupported;

@@ -104,7 +104,7 @@ fn inputs_and_outputs_other_than_one_float_tensor_are_refused() {
         ("0 outputs", |m| graph(m).output.clear()),
         ("UINT8", |m| element_type(m, 2)),
         ("FLOAT16", |m| element_type(m, 10)),
-        ("rank 3", |m| graph(m).input[0] = info("x", &[ANY, 4, 4])),
+        ("rank 5", |m| graph(m).input[0] = info("x", &[ANY, 1, 1, 4, 4])),
         ("not fixed", |m| graph(m).input[0] = info("x", &[ANY, 1, ANY, 4])),
         ("no shape", |m| graph(m).input[0] = info("x", &[])),
         ("extent of 0", |m| graph(m).input[0] = info("x", &[ANY, 0, 4, 4])),
@@ -150,7 +150,7 @@ fn a_node_beyond_a_network_is_refused() {
     let unary = |op: &str| node(op, "n", &["x"], &["y"]);
     let cases: Vec<(&str, ModelProto)> = vec![
         ("FLOAT16", single(node("Conv", "n", &["x", "w"], &["y"]), vec![half])),
-        ("1-D or 3-D", single(node("Conv", "n", &["x", "w"], &["y"]), vec![ramp("w", &[2, 1, 3])])),
+        ("3-D", single(node("Conv", "n", &["x", "w"], &["y"]), vec![ramp("w", &[2, 1, 3, 3, 3])])),
         ("weights that flow", single(node("MatMul", "n", &["x", "x"], &["y"]), vec![])),
         ("transA", single(node("Gemm", "n", &["x", "w"], &["y"]).int("transA", 1), vec![ramp("w", &[4, 4])])),
         ("product of images", single(node("MatMul", "n", &["x", "w"], &["y"]), vec![ramp("w", &[4, 4])])),
@@ -263,7 +263,7 @@ fn valid_nodes_that_no_network_can_hold_are_not_called_malformed() {
 fn nodes_behind_values_of_unknown_shape_are_named_too() {
     let mut foreign = node("FancyPool", "fancy", &["x"], &["u"]);
     foreign.domain = Some("com.example".to_owned());
-    let constants = vec![ramp("w", &[2, 1, 3]), ramp("w2", &[2, 2, 3, 3]), ramp("w3", &[5, 3])];
+    let constants = vec![ramp("w", &[2, 1, 3, 1, 1]), ramp("w2", &[2, 2, 3, 3]), ramp("w3", &[5, 3])];
     let list = refused(
         "unknown",
         &model(

@@ -44,8 +44,8 @@ impl<'a> Lowering<'a> {
             _ => return unsupported(TWO_VALUES),
         };
         let factors = |whole: &View<'_>, factor: &View<'_>| match (&whole.shape[..], &factor.shape[..]) {
-            (&[channels, ..], &[factors, 1, 1]) => {
-                op == Op::Mul && channels == factors && whole.shape.len() == 3
+            (&[channels, _, _], &[factors, 1, 1]) | (&[channels, _], &[factors, 1]) => {
+                op == Op::Mul && channels == factors
             }
             _ => false,
         };
@@ -154,6 +154,9 @@ impl<'a> Lowering<'a> {
         let rank = views.first().map_or(0, |view| view.shape.len() + 1);
         if axis_of(axis, rank)? != 1 {
             return unsupported(concat_axis(axis));
+        }
+        if let Some(other) = views.iter().find(|view| view.shape.len() + 1 != rank) {
+            return Err(format!("operands of ranks {rank} and {}", other.shape.len() + 1).into());
         }
         let inputs = views.iter().map(|view| self.settled(view)).collect::<Result<Vec<_>, _>>()?;
         match inputs.as_slice() {

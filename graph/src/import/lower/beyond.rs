@@ -107,16 +107,16 @@ pub(super) fn flows(slot: &Slot<'_>) -> bool {
 }
 
 /// Why a supported operator is refused that reads a value which nothing computes: only what holds for every shape that the value
-/// may have.
-pub(super) fn judged(call: &Call<'_>) -> Refusal {
-    match reason(call) {
+/// may have. `series`: whether the network's input has no height.
+pub(super) fn judged(call: &Call<'_>, series: bool) -> Refusal {
+    match reason(call, series) {
         Ok(Some(reason)) => Refusal::Unsupported(reason),
         Ok(None) | Err(Refusal::Behind | Refusal::Malformed(_)) => Refusal::Behind,
         Err(refusal) => refusal,
     }
 }
 
-fn reason(call: &Call<'_>) -> Result<Option<String>, Refusal> {
+fn reason(call: &Call<'_>, series: bool) -> Result<Option<String>, Refusal> {
     let flows = |index: usize| call.operand(index).is_some_and(flows);
     let shape = |index: usize| call.operand(index).and_then(extents_of);
     Ok(match call.op {
@@ -138,18 +138,22 @@ fn reason(call: &Call<'_>) -> Result<Option<String>, Refusal> {
         "Max" | "Min" if flows(0) && flows(1) => Some(super::unary::BOUND.to_owned()),
         "Concat" => concat(call)?,
         "MaxPool" | "AveragePool" | "GlobalMaxPool" | "GlobalAveragePool" => image(call),
-        "ReduceMean" => match (shape(0), call.axes(1, "axes")?) {
-            (Some(shape), Some(axes)) => mean(&axes, shape.len())?,
+        "ReduceMean" | "ReduceMax" => match (shape(0), call.axes(1, "axes")?) {
+            (Some(shape), Some(axes)) => reduced(call.op, &axes, &shape)?,
             _ => None,
         },
         "Pad" => match call.attributes.text("mode", "constant")? {
             "constant" => None,
             mode => Some(format!("padding by {mode}")),
         },
+        "Resize" => match super::resize::bilinear(call) {
+            Err(Refusal::Unsupported(reason)) => Some(reason),
+            _ => None,
+        },
         "Slice" if flows(0) => slice(call, shape(0))?,
         "Gather" | "Split" if flows(0) => other_axis(call, shape(0))?,
         "ReduceProd" if flows(0) => Some(super::constants::PRODUCT.to_owned()),
-        "Transpose" if flows(0) => shape(0).and_then(|shape| transpose(call, &shape)),
+        "Transpose" if flows(0) => shape(0).and_then(|shape| transpose(call, &shape, series)),
         _ => None,
     })
 }
@@ -176,8 +180,8 @@ fn weighted(call: &Call<'_>) -> Result<Option<String>, Refusal> {
     }
     let rank = |index: usize| call.operand(index).and_then(extents_of).map(|shape| shape.len());
     Ok(match (call.op, rank(0), rank(1)) {
-        ("Conv", _, Some(rank)) if rank != 4 => {
-            Some(format!("weights of rank {rank}; 2-D convolutions are supported"))
+        ("Conv", _, Some(rank)) if !matches!(rank, 3 | 4) => {
+            Some(format!("weights of rank {rank}; {}", super::convolution::CONVOLUTIONS))
         }
         ("Conv", ..) => image(call),
         ("Gemm", ..) if call.attributes.flag("transA")? => Some(super::linear::TRANSPOSED.to_owned()),
@@ -188,14 +192,17 @@ fn weighted(call: &Call<'_>) -> Result<Option<String>, Refusal> {
 
 fn image(call: &Call<'_>) -> Option<String> {
     let rank = call.operand(0).and_then(extents_of)?.len();
-    (rank != 4).then(|| format!("an input of rank {rank}; images are supported"))
+    (!matches!(rank, 3 | 4)).then(|| super::convolution::not_image(rank))
 }
 
-fn mean(axes: &[i64], rank: usize) -> Result<Option<String>, Refusal> {
-    let mut axes = axes.iter().map(|&axis| axis_of(axis, rank)).collect::<Result<Vec<_>, _>>()?;
-    axes.sort_unstable();
-    let positions = rank > 2 && axes == (2..rank).collect::<Vec<_>>();
-    Ok((!positions).then(|| super::pool::MEAN.to_owned()))
+fn reduced(op: &str, axes: &[i64], shape: &[Extent]) -> Result<Option<String>, Refusal> {
+    let axes = axes.iter().map(|&axis| axis_of(axis, shape.len())).collect::<Result<Vec<_>, _>>()?;
+    let whole = |(axis, extent): (usize, &Extent)| match extent {
+        Extent::Known(1) | Extent::Unknown => true,
+        _ => axis < 2 || axes.contains(&axis),
+    };
+    let positions = axes.iter().all(|&axis| axis > 1) && shape.iter().enumerate().all(whole);
+    Ok((!positions).then(|| super::pool::not_positions(op)))
 }
 
 fn concat(call: &Call<'_>) -> Result<Option<String>, Refusal> {
@@ -221,7 +228,7 @@ fn slice(call: &Call<'_>, shape: Option<Extents>) -> Result<Option<String>, Refu
                 _ => cut.end >= i64::from(i32::MAX),
             };
         let unclear = matches!(shape.get(cut.axis), Some(Extent::Unknown)) && cut.start == 0;
-        if !whole && !unclear || cut.step != 1 && (cut.axis < 2 || shape.len() != 4) {
+        if !whole && !unclear || cut.step != 1 && (cut.axis < 2 || !matches!(shape.len(), 3 | 4)) {
             return Ok(Some(super::channels::PART.to_owned()));
         }
     }
@@ -238,7 +245,7 @@ fn other_axis(call: &Call<'_>, shape: Option<Extents>) -> Result<Option<String>,
     Ok(other.then(|| super::channels::other_axis(call.op, axis)))
 }
 
-fn transpose(call: &Call<'_>, shape: &[Extent]) -> Option<String> {
+fn transpose(call: &Call<'_>, shape: &[Extent], series: bool) -> Option<String> {
     let perm = call.attributes.ints("perm").ok()?;
     let order: Vec<usize> = match perm {
         Some(perm) => perm.iter().map(|&axis| usize::try_from(axis).ok()).collect::<Option<_>>()?,
@@ -249,10 +256,11 @@ fn transpose(call: &Call<'_>, shape: &[Extent]) -> Option<String> {
         _ => true,
     };
     let moved = !order.iter().copied().filter(long).collect::<Vec<_>>().is_sorted();
-    if let [0, sample @ ..] = order.as_slice()
-        && super::channels::may_shuffle(&sample.iter().map(|axis| axis.saturating_sub(1)).collect::<Vec<_>>())
-    {
-        return None;
+    if let [0, sample @ ..] = order.as_slice() {
+        let sample: Vec<usize> = sample.iter().map(|axis| axis.saturating_sub(1)).collect();
+        if super::channels::may_shuffle(&sample, series) {
+            return None;
+        }
     }
     let unclear = shape.contains(&Extent::Unknown);
     let batch = shape.iter().position(|&extent| extent == Extent::Batch);

@@ -74,6 +74,7 @@ impl<'a> Lowering<'a> {
             return Ok(Slot::Beyond(Beyond { extents: None, flows: true }));
         };
         (self.batch, self.batch_name) = (batch.dim_value, batch.dim_param.as_deref());
+        self.series = sample.len() == 2;
         let extent = |dim: &DimensionProto| {
             let extent = dim.dim_value.and_then(|extent| usize::try_from(extent).ok());
             extent.map_or(Extent::Unknown, Extent::Known)
@@ -108,9 +109,11 @@ fn input_fault(input: &ValueInfoProto) -> Result<Option<String>, ImportError> {
         Some(format!("element type {}; FLOAT is supported", data_type::name(kind)))
     } else if dims.iter().any(|dim| dim.dim_value == Some(0)) {
         Some("an extent of 0".to_owned())
-    } else if sample.len() != 3 && sample.len() != 1 {
+    } else if !matches!(sample.len(), 1..=3) {
         let rank = dims.len();
-        Some(format!("rank {rank}; [N, channels, height, width] and [N, features] are supported"))
+        Some(format!(
+            "rank {rank}; [N, channels, height, width], [N, channels, length] and [N, features] are supported"
+        ))
     } else if sample.iter().any(|dim| dim.dim_value.is_none()) {
         Some("an extent other than the batch is not fixed".to_owned())
     } else {

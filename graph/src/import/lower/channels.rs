@@ -105,9 +105,9 @@ impl<'a> Lowering<'a> {
                     self.charge(8 * taken as u64)?;
                     channels = Some(cut.rows(extent));
                 }
-                // From the first one on to the end.
-                (2 | 3, 1..=1024) if rank == 4 && Cut { step: 1, ..cut }.is_whole(extent) => {
-                    stride[axis - 2] = step as usize;
+                // From the first one on to the end. A series has columns only.
+                (2 | 3, 1..=1024) if matches!(rank, 3 | 4) && Cut { step: 1, ..cut }.is_whole(extent) => {
+                    stride[axis + 2 - rank] = step as usize;
                 }
                 _ => return unsupported(PART),
             }
@@ -164,7 +164,7 @@ impl<'a> Lowering<'a> {
             return Ok(seen(view.value));
         }
         if !self.is_computed(view.value) {
-            if !may_shuffle(&order) {
+            if !may_shuffle(&order, self.series) {
                 return unsupported(TRANSPOSED);
             }
             let value = self.value(output, shape.clone());
@@ -198,10 +198,10 @@ impl<'a> Lowering<'a> {
 }
 
 /// Whether a permutation of a sample's axes may be one of channels, whatever was reshaped to them: rows and
-/// columns stay.
-pub(super) fn may_shuffle(order: &[usize]) -> bool {
-    let rank = order.len();
-    rank > 3 && order[rank - 2..] == [rank - 2, rank - 1]
+/// columns stay. A series has columns only.
+pub(super) fn may_shuffle(order: &[usize], series: bool) -> bool {
+    let (rank, positions) = (order.len(), if series { 1 } else { 2 });
+    rank > positions + 1 && order[rank - positions..].iter().copied().eq(rank - positions..rank)
 }
 
 fn known_channels(constant: &Constant) -> Vec<usize> {

@@ -1,11 +1,14 @@
 //! Pools and means over positions; ceil mode and padding that stands before them are resolved.
 
-use super::convolution::{add, fits, geometry};
-use super::{Call, Lowering, Refusal, Slot, View, axis_of, unsupported};
-use crate::network::{Op, ValueId, Window};
+use super::convolution::{add, fits, geometry, not_image};
+use super::{Call, Lowering, Refusal, Slot, View, axis_of, reads_as, unsupported};
+use crate::network::{Op, ValueId, Window, image};
 
-/// Why a mean is refused.
-pub(super) const MEAN: &str = "a mean over anything but all positions of a channel";
+/// Why a mean or maximum is refused.
+pub(super) fn not_positions(op: &str) -> String {
+    let what = if op == "ReduceMax" { "maximum" } else { "mean" };
+    format!("a {what} over anything but all positions of a channel")
+}
 
 /// How many layers back the sign of a value is looked for.
 const MAX_WALK: usize = 8;
@@ -14,13 +17,14 @@ impl<'a> Lowering<'a> {
     pub(super) fn pool(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
         let average = call.op == "AveragePool";
         let view = call.view(0)?;
-        let (input, image, zeros) = self.image(view)?;
+        let image = self.image(view)?;
         if !call.attributes.has("kernel_shape") {
             return Err("it has no kernel_shape".to_owned().into());
         }
-        let kernel = call.attributes.pair("kernel_shape", 1, 1)?;
-        let mut window = geometry(call, kernel, image)?;
-        fits(&window, image)?;
+        let kernel = call.attributes.pair("kernel_shape", image.series, 1)?;
+        let mut window = geometry(call, kernel, &image)?;
+        fits(&window, &image)?;
+        let (input, zeros, [height, width]) = (image.input, image.zeros, image.extents);
         let own = window.padding;
         for axis in 0..2 {
             if own[axis] > reach(&window, axis) - 1 || own[axis + 2] > reach(&window, axis) - 1 {
@@ -29,9 +33,9 @@ impl<'a> Lowering<'a> {
         }
         let mut beyond = [0; 2];
         if call.attributes.flag("ceil_mode")? {
-            for axis in 0..2 {
-                beyond[axis] = ceil_padding(&window, axis, image[axis])?;
-                window.padding[axis + 2] += beyond[axis];
+            for (axis, beyond) in beyond.iter_mut().enumerate() {
+                *beyond = ceil_padding(&window, axis, image.extents[axis])?;
+                window.padding[axis + 2] += *beyond;
             }
         }
         add(&mut window.padding, zeros)?;
@@ -41,7 +45,7 @@ impl<'a> Lowering<'a> {
         let op = if average {
             let counted = call.attributes.flag("count_include_pad")?;
             let count_include_pad = counting(own, zeros, beyond, counted)?;
-            if window.covers(image[0], image[1]) && zeros == [0; 4] {
+            if window.covers(height, width) && zeros == [0; 4] {
                 Op::GlobalAvgPool
             } else {
                 Op::AvgPool { window, count_include_pad }
@@ -62,8 +66,8 @@ impl<'a> Lowering<'a> {
 
     pub(super) fn global_average_pool(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
         let view = call.view(0)?;
-        if view.shape.len() != 3 {
-            return unsupported(format!("an input of rank {}; images are supported", view.shape.len() + 1));
+        if image(&view.shape).is_none() {
+            return unsupported(not_image(view.shape.len() + 1));
         }
         let input = self.settled(view)?;
         self.layer(call, Op::GlobalAvgPool, vec![input])
@@ -71,16 +75,15 @@ impl<'a> Lowering<'a> {
 
     pub(super) fn global_max_pool(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
         let view = call.view(0)?;
-        let &[_, height, width] = view.shape.as_slice() else {
-            return unsupported(format!("an input of rank {}; images are supported", view.shape.len() + 1));
+        let Some([_, height, width]) = image(&view.shape) else {
+            return unsupported(not_image(view.shape.len() + 1));
         };
         let input = self.settled(view)?;
-        let window = Window { kernel: [height, width], stride: [1, 1], padding: [0; 4], dilation: [1, 1] };
-        self.layer(call, Op::MaxPool(window), vec![input])
+        self.layer(call, whole_maximum(height, width), vec![input])
     }
 
-    /// A mean over all positions of each channel.
-    pub(super) fn reduce_mean(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
+    /// A mean or a maximum over all positions of each channel.
+    pub(super) fn reduce(&mut self, call: &Call<'a>) -> Result<Slot<'a>, Refusal> {
         let view = call.view(0)?;
         let rank = view.shape.len() + 1;
         let axes = call.axes(1, "axes")?.unwrap_or_default();
@@ -88,29 +91,30 @@ impl<'a> Lowering<'a> {
             return if call.attributes.flag("noop_with_empty_axes")? {
                 Ok(Slot::View(view.clone()))
             } else {
-                unsupported("a mean over everything, the batch included")
+                unsupported("a mean or maximum over everything, the batch included")
             };
         }
         let mut axes = axes.iter().map(|&axis| axis_of(axis, rank)).collect::<Result<Vec<_>, _>>()?;
         axes.sort_unstable();
         let keep = call.attributes.int("keepdims", 1)? != 0;
-        if view.padding != [0; 4] || axes != (2..rank).collect::<Vec<_>>() || view.shape.len() < 2 {
-            return unsupported(MEAN);
+        // Axes of one position may be left out.
+        let all = (2..rank).all(|axis| axes.contains(&axis) || view.shape[axis - 1] == 1);
+        let ascending = axes.windows(2).all(|pair| pair[0] < pair[1]);
+        if view.padding != [0; 4] || !all || !ascending || axes.iter().any(|&axis| axis < 2) {
+            return unsupported(not_positions(call.op));
         }
-        // Positions may have been flattened already: the mean is the same.
+        // Positions may have been flattened already: the result is the same.
         let under = self.network.shape(view.value);
-        if under.len() != 3 || under.first() != view.shape.first() {
-            return unsupported(format!("it reads a value of shape {under:?} as {:?}", view.shape));
-        }
-        let channels = view.shape[0];
-        let Slot::View(mean) = self.layer(call, Op::GlobalAvgPool, vec![view.value])? else {
+        let Some([_, height, width]) = image(under).filter(|_| under.first() == view.shape.first()) else {
+            return unsupported(reads_as(under, &view.shape));
+        };
+        let op = if call.op == "ReduceMax" { whole_maximum(height, width) } else { Op::GlobalAvgPool };
+        let Slot::View(reduced) = self.layer(call, op, vec![view.value])? else {
             return Err(Refusal::Behind);
         };
-        let mut shape = vec![channels];
-        if keep {
-            shape.resize(view.shape.len(), 1);
-        }
-        Ok(Slot::View(View { shape, ..mean }))
+        let kept = view.shape.iter().enumerate().filter(|(axis, _)| keep || !axes.contains(&(axis + 1)));
+        let shape = kept.map(|(axis, &extent)| if axes.contains(&(axis + 1)) { 1 } else { extent }).collect();
+        Ok(Slot::View(View { shape, ..reduced }))
     }
 
     /// Whether no element of a value can be negative.
@@ -125,7 +129,12 @@ impl<'a> Lowering<'a> {
                 (Op::Relu | Op::Sigmoid | Op::HardSigmoid { .. } | Op::Softmax, _) => return true,
                 (Op::Clip { lo, .. }, _) => return *lo >= 0.0,
                 (
-                    Op::MaxPool(_) | Op::AvgPool { .. } | Op::GlobalAvgPool | Op::Flatten | Op::Select { .. },
+                    Op::MaxPool(_)
+                    | Op::AvgPool { .. }
+                    | Op::GlobalAvgPool
+                    | Op::Flatten
+                    | Op::Select { .. }
+                    | Op::Upsample { .. },
                     [input],
                 ) => {
                     value = *input;
@@ -135,6 +144,11 @@ impl<'a> Lowering<'a> {
         }
         false
     }
+}
+
+/// A maximum over a whole image.
+fn whole_maximum(height: usize, width: usize) -> Op {
+    Op::MaxPool(Window { kernel: [height, width], stride: [1, 1], padding: [0; 4], dilation: [1, 1] })
 }
 
 /// How far a window reaches.

@@ -15,8 +15,10 @@ use crate::model::{Model, Node, Shape, Tensor};
 
 /// Most tensors, and most nodes, in a model.
 pub const MAX_TENSORS: usize = 16_384;
-/// Largest height, width, channel count, kernel side, stride, dilation or padding.
-pub const MAX_DIM: u32 = 65_536;
+/// Largest height, width and channel count: a minute of sound at 16 kHz is 960,000 wide.
+pub const MAX_DIM: u32 = 1 << 20;
+/// Largest kernel side, stride, dilation and padding.
+pub const MAX_WINDOW: u32 = 65_536;
 /// Most codes in one tensor's sample, and in a convolution's padded input.
 pub const MAX_TENSOR_CODES: u64 = 1 << 26;
 /// Most multiply-accumulates of one sample over the whole model.

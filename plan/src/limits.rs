@@ -4,7 +4,7 @@
 //! far the steps of an addition's operands lie apart, and whether each channel's slope and offset fit the requantize rule.
 
 use dyadic_engine::certificate::MAX_CODES;
-use dyadic_engine::check::{MAX_DIM, MAX_LAYER_WEIGHTS, MAX_MACS, MAX_TENSOR_CODES, MAX_TENSORS};
+use dyadic_engine::check::{MAX_DIM, MAX_LAYER_WEIGHTS, MAX_MACS, MAX_TENSOR_CODES, MAX_TENSORS, MAX_WINDOW};
 use dyadic_graph::network::Window;
 
 use crate::codebook::{Filter, Fitter};
@@ -30,10 +30,10 @@ pub(crate) fn reach(coding: Coding) -> u64 {
 
 /// A window over an input of this shape.
 pub(crate) fn window(layer: &str, window: &Window, [c, h, w]: [usize; 3]) -> Result<(), Refusal> {
-    let max = MAX_DIM as usize;
+    let max = MAX_WINDOW as usize;
     let sides = window.kernel.iter().chain(&window.stride).chain(&window.dilation);
     if sides.copied().any(|side| side == 0 || side > max) || window.padding.iter().any(|&side| side > max) {
-        let reason = format!("a kernel, stride, dilation or padding beyond {MAX_DIM}");
+        let reason = format!("a kernel, stride, dilation or padding beyond {MAX_WINDOW}");
         return Err(Refusal::new(layer, reason));
     }
     let [top, left, bottom, right] = window.padding;

@@ -113,10 +113,9 @@ fn decibels(network: &Network, images: &Dataset) -> [f64; 3] {
 }
 
 fn shape_of(network: &Network) -> [usize; 3] {
-    match *network.values[network.input.0].shape.as_slice() {
-        [c, h, w] => [h, w, c],
-        ref other => panic!("an image network reads (C, H, W), not {other:?}"),
-    }
+    let shape = &network.values[network.input.0].shape;
+    let [c, h, w] = dyadic_graph::network::image(shape).unwrap_or_else(|| panic!("{shape:?} is no image"));
+    [h, w, c]
 }
 
 #[test]
@@ -157,8 +156,8 @@ fn families() -> BTreeMap<String, Network> {
     found
 }
 
-/// The images as the network reads them, N × C × H × W, in NumPy's format.
-fn write_inputs(path: &Path, images: &Dataset) {
+/// The images as the network reads them, N × C × H × W or N × C × W, in NumPy's format.
+fn write_inputs(path: &Path, images: &Dataset, axes: usize) {
     let setup = dyadic_worker::images::Coder::new(
         dyadic_engine::model::Normalization {
             mean: vec![0.5; images.channels],
@@ -171,11 +170,11 @@ fn write_inputs(path: &Path, images: &Dataset) {
     let place = Place { device: Device::Cpu, kind: Kind::Float };
     let batch = Loader::in_memory(images.clone()).batch(&indices, None).expect("in memory");
     let real = setup.real(&batch, place).contiguous();
-    let shape = real.size();
-    let header = format!(
-        "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}, {}, {}), }}",
-        shape[0], shape[1], shape[2], shape[3]
-    );
+    let mut shape: Vec<String> = real.size().iter().map(ToString::to_string).collect();
+    if axes == 2 {
+        shape.remove(2);
+    }
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", shape.join(", "));
     let padded = format!("{header:<117}\n");
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((padded.len() as u16).to_le_bytes());
@@ -209,7 +208,8 @@ fn every_family_is_as_close_as_onnx_runtimes_int8() {
     let mut images = BTreeMap::new();
     for (name, network) in &families {
         let set = networks::images(IMAGES, shape_of(network), 5);
-        write_inputs(&folder.path().join(format!("{name}.npy")), &set);
+        let axes = network.values[network.input.0].shape.len();
+        write_inputs(&folder.path().join(format!("{name}.npy")), &set, axes);
         images.insert(name, set);
     }
     let theirs = onnx_runtime(folder.path());

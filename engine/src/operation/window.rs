@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::{MAX_DIM, MAX_TENSOR_CODES, Problem, in_range, same_shape};
+use crate::check::{MAX_TENSOR_CODES, MAX_WINDOW, Problem, in_range, same_shape};
 use crate::model::{Shape, Tensor};
 use crate::reference::{At, Operand};
 
@@ -65,7 +65,7 @@ impl Window {
 
     /// Ranges, and the height and width that they give.
     pub(crate) fn check(&self, x: &Tensor, output: &Tensor) -> Result<(), Problem> {
-        let max = i64::from(MAX_DIM);
+        let max = i64::from(MAX_WINDOW);
         for axis in 0..2 {
             in_range("kernel", self.kernel[axis].into(), 1, max)?;
             in_range("stride", self.stride[axis].into(), 1, max)?;

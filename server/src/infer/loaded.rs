@@ -125,7 +125,7 @@ impl Signature {
         })
     }
 
-    /// One FP32 input sample as clients see it: channel-first; flat features have one axis.
+    /// One FP32 input sample as clients see it: channel-first; flat features have one axis, series two.
     pub fn input_dims(&self) -> Vec<i64> {
         channel_first(self.input_shape)
     }
@@ -136,7 +136,7 @@ impl Signature {
         [h, w, c].map(i64::from).to_vec()
     }
 
-    /// One output sample, channel-first; flat features have one axis.
+    /// One output sample, channel-first; flat features have one axis, series two.
     pub fn output_dims(&self) -> Vec<i64> {
         channel_first(self.output_shape)
     }
@@ -145,6 +145,7 @@ impl Signature {
 fn channel_first(shape: Shape) -> Vec<i64> {
     match shape {
         Shape { h: 1, w: 1, c } => vec![i64::from(c)],
+        Shape { h: 1, w, c } => vec![c.into(), w.into()],
         Shape { h, w, c } => [c, h, w].map(i64::from).to_vec(),
     }
 }

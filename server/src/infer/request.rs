@@ -248,7 +248,12 @@ fn used_fields(contents: &InferTensorContents) -> Vec<&'static str> {
 /// The batch and the number of elements that a shape stands for.
 fn batch_of(tensor: &InferInputTensor, dims: &[i64], max_batch: usize) -> Result<(usize, usize), InferError> {
     let name = &tensor.name;
-    let Some((&batch, sample)) = tensor.shape.split_first().filter(|(_, sample)| *sample == dims) else {
+    // An axis of one position says nothing: a series may come as an image of one row, and the other way round.
+    let extents = |shape: &[i64]| shape.iter().copied().filter(|&extent| extent != 1).collect::<Vec<_>>();
+    let alike = |sample: &[i64]| {
+        sample == dims || (2..=3).contains(&sample.len()) && extents(sample) == extents(dims)
+    };
+    let Some((&batch, sample)) = tensor.shape.split_first().filter(|(_, sample)| alike(sample)) else {
         return refuse(format!(
             "input {name:?} has shape {:?}; [batch, {}] is needed",
             tensor.shape,

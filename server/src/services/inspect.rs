@@ -57,7 +57,8 @@ impl Extents {
             tensor.shape.iter().map(|&extent| usize::try_from(extent).ok()).collect()
         };
         let outputs = sizes(&output)?.into_iter().try_fold(1, usize::checked_mul)?;
-        Some(Self { input: sizes(&input)?.try_into().ok()?, outputs })
+        // A series is an image of one row.
+        Some(Self { input: dyadic_graph::network::image(&sizes(&input)?)?, outputs })
     }
 }
 

@@ -78,8 +78,10 @@ impl Pictures {
     /// What is missing or cannot be read.
     pub(super) fn open(&self, network: &Network, seed: u64) -> anyhow::Result<Found> {
         let shape = &network.values[network.input.0].shape;
-        let &[channels, height, width] = shape.as_slice() else {
-            bail!("the network's input has shape {shape:?}, not channels × height × width");
+        let Some([channels, height, width]) = dyadic_graph::network::image(shape) else {
+            bail!(
+                "the network's input has shape {shape:?}, not channels × height × width or channels × width"
+            );
         };
         let in_memory = |set| Found { train: Loader::in_memory(set), test: None, preprocess: None };
         let path = match (&self.dataset, &self.calibration) {

@@ -75,8 +75,11 @@ fn fit(picture: Picture, model: &ServedModel) -> Result<Picture, String> {
         Some(preprocess) => preprocess.apply(picture).map_err(|e| e.to_string())?,
         None => picture,
     };
-    let [channels, height, width] = model.dims[..] else {
-        return Err(format!("the model takes {:?}, which is no image", model.dims));
+    let [channels, height, width] = match model.dims[..] {
+        [channels, height, width] => [channels, height, width],
+        // A series is an image of one row.
+        [channels, width] => [channels, 1, width],
+        _ => return Err(format!("the model takes {:?}, which is no image", model.dims)),
     };
     if (picture.height, picture.width) != (height, width) {
         return Err(format!(

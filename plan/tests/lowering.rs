@@ -327,7 +327,10 @@ fn what_the_engine_cannot_hold_is_refused() {
     let mut b = Builder::new(&[1, 1, 8]);
     b.conv("conv1", ValueId(0), MAX_DIM as usize + 1, 1);
     let refusals = refused(&b.0);
-    assert!(refusals.iter().any(|r| r.layer == "conv1" && r.reason.contains(&MAX_DIM.to_string())), "{refusals:?}");
+    assert!(
+        refusals.iter().any(|r| r.layer == "conv1" && r.reason.contains(&MAX_DIM.to_string())),
+        "{refusals:?}"
+    );
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub enum FetchError {
 /// The objects below `s3://bucket/prefix`.
 #[derive(Debug, Clone)]
 pub struct Objects {
-    objects: Arc<dyn ObjectStore>,
+    store: Arc<dyn ObjectStore>,
     prefix: Key,
     url: String,
 }
@@ -61,7 +61,7 @@ impl Objects {
             return Err(bad("no bucket is named"));
         }
         let prefix = Key::parse(prefix.trim_end_matches('/')).map_err(|e| bad(&e.to_string()))?;
-        Ok(Objects { objects: bucket(name)?, prefix, url: url.trim_end_matches('/').to_owned() })
+        Ok(Objects { store: bucket(name)?, prefix, url: url.trim_end_matches('/').to_owned() })
     }
 
     /// Names below the prefix and sizes in bytes, sorted; at most `limit`.
@@ -70,7 +70,7 @@ impl Objects {
     /// The store's own, and [`BlobError::Url`] if there are more.
     pub async fn list(&self, limit: usize) -> Result<Vec<(String, u64)>, BlobError> {
         let mut found = Vec::new();
-        let mut objects = self.objects.list(Some(&self.prefix));
+        let mut objects = self.store.list(Some(&self.prefix));
         while let Some(object) = objects.try_next().await? {
             let Some(parts) = object.location.prefix_match(&self.prefix) else { continue };
             let name = parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
@@ -105,7 +105,7 @@ impl Objects {
 
     async fn copy(&self, name: &str, digest: Option<Digest>, path: &Path) -> Result<(), FetchError> {
         let named = || format!("{}/{name}", self.url);
-        let store = |error: object_store::Error| match error {
+        let failed = |error: object_store::Error| match error {
             object_store::Error::NotFound { .. } => FetchError::Missing(named()),
             error => BlobError::from(error).into(),
         };
@@ -113,11 +113,11 @@ impl Objects {
         for part in name.split('/') {
             key = key.join(part);
         }
-        let mut stream = self.objects.get(&key).await.map_err(store)?.into_stream();
+        let mut stream = self.store.get(&key).await.map_err(failed)?.into_stream();
         let mut file = tokio::fs::File::create(path).await.map_err(BlobError::from)?;
         let mut hash = Sha256::new();
         while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(store)?;
+            let chunk = chunk.map_err(failed)?;
             hash.update(&chunk);
             file.write_all(&chunk).await.map_err(BlobError::from)?;
         }
@@ -145,7 +145,7 @@ mod tests {
             all.put(&Key::from(key), bytes.into()).await.unwrap();
         }
         let objects =
-            Objects { objects: Arc::new(all), prefix: Key::from("photos"), url: "s3://b/photos".into() };
+            Objects { store: Arc::new(all), prefix: Key::from("photos"), url: "s3://b/photos".into() };
         let names = objects.list(10).await.unwrap();
         assert_eq!(names, [("cat/1 a.jpg".to_owned(), 3), ("dog/2.jpg".to_owned(), 3)]);
         assert!(matches!(objects.list(1).await, Err(BlobError::Url { .. })));

@@ -104,7 +104,9 @@ fn nearest(picture: &Picture, [height, width]: [usize; 2]) -> Picture {
     let mut pixels = Vec::with_capacity(height * width * channels);
     for row in nearest_of(picture.height, height) {
         let row = &picture.pixels[row * picture.width * channels..];
-        columns.iter().for_each(|&at| pixels.extend_from_slice(&row[at..at + channels]));
+        for &at in &columns {
+            pixels.extend_from_slice(&row[at..at + channels]);
+        }
     }
     Picture { height, width, channels, pixels: pixels.into() }
 }

@@ -39,7 +39,7 @@ fn scale_body(rule: &Scale, factors: &[i32; 256], x: Codes, gates: Codes, out: &
         let (left, right) = (&mut left[..len], &mut right[..len]);
         x.slice(start, len).widen(left);
         gates.slice(start, len).widen(right);
-        right.iter_mut().for_each(|gate| *gate = factors[usize::from(*gate as u8)]);
+        look_up(factors, right);
         scale_row(rule, left, right);
         out.narrow(start, left);
     }
@@ -58,12 +58,20 @@ fn scale_channels_body(rule: &Scale, factors: &[i32; 256], x: Codes, gates: Code
         let len = CHUNK.min(channels - first);
         let (row, gate) = (&mut row[..len], &mut gate[..len]);
         gates.slice(first, len).widen(gate);
-        gate.iter_mut().for_each(|gate| *gate = factors[usize::from(*gate as u8)]);
+        look_up(factors, gate);
         for at in (first..out.len()).step_by(channels) {
             x.slice(at, len).widen(row);
             scale_row(rule, row, gate);
             out.narrow(at, row);
         }
+    }
+}
+
+/// Gates' codes to what they multiply with.
+#[inline(always)]
+fn look_up(factors: &[i32; 256], gates: &mut [i32]) {
+    for gate in gates {
+        *gate = factors[usize::from(*gate as u8)];
     }
 }
 

@@ -134,15 +134,12 @@ impl Action for Prepared {
         let codes = part.codes();
         let x = operands.get(0).slice(codes.start, codes.len());
         let out = &mut part.rows().1;
-        match self.broadcast {
-            Some(channels) => {
-                let gates = operands.get(1).slice(0, channels);
-                elementwise::scale_channels(self.level, &self.rule, &self.factors, x, gates, out);
-            }
-            None => {
-                let gates = operands.get(1).slice(codes.start, codes.len());
-                elementwise::scale(self.level, &self.rule, &self.factors, x, gates, out);
-            }
+        if let Some(channels) = self.broadcast {
+            let gates = operands.get(1).slice(0, channels);
+            elementwise::scale_channels(self.level, &self.rule, &self.factors, x, gates, out);
+        } else {
+            let gates = operands.get(1).slice(codes.start, codes.len());
+            elementwise::scale(self.level, &self.rule, &self.factors, x, gates, out);
         }
     }
 }

@@ -282,11 +282,10 @@ fn input_failure(error: &InputError) -> Failure {
     let (code, retryable) = match error {
         InputError::Store(e) => ("database", e.is_retryable()),
         InputError::Blob(dyadic_store::blob::BlobError::Damaged { .. }) => ("data_loss", false),
-        InputError::Blob(_) => ("blob_store", true),
+        InputError::Blob(_) | InputError::Place(PlaceError::Away(_)) => ("blob_store", true),
         InputError::Worker(e) => (e.code(), e.is_retryable()),
         InputError::Gone(_) => ("input_deleted", false),
         InputError::Place(PlaceError::Refused(_)) => ("dataset_place", false),
-        InputError::Place(PlaceError::Away(_)) => ("blob_store", true),
     };
     Failure { code: code.to_string(), message: error.to_string(), retryable }
 }

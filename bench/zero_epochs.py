@@ -62,7 +62,7 @@ def main():
     parser.add_argument("--images", type=int)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--memory")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     images = ["--calibration", "random"]
     if options.images:

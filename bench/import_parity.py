@@ -1,13 +1,17 @@
 """Holds the importer and the float evaluator to ONNX Runtime on whole torchvision networks, from both of PyTorch's exporters.
 
     cargo build --release -p dyadic-graph --example parity
-    .venv-bench/bin/python bench/import_parity.py FOLDER [--network NAME …] [--program target/release/examples/parity]
+    .venv-bench/bin/python bench/import_parity.py FOLDER [--network NAME …] [--program target/release/examples/parity] [--worker WORKER]
 
 Weights are random; normalizations get the statistics of random pictures, so that signals stay alive through the whole depth. The
 figure is max|Δ| over max|reference| of two pictures' outputs; goal: at most 1e-4. Files that are in FOLDER already are used again.
+
+With --worker, a `dyadic-worker`, each is quantized to 8 bits from random pictures, without training, as well: the command succeeds only if the
+engine computes the training graph's integers on all of them.
 """
 
 import argparse
+import json
 import pathlib
 import subprocess
 import sys
@@ -69,14 +73,26 @@ def export(name, exporter, path):
     np.asarray(answer).astype("<f4").tofile(path.with_suffix(".output"))
 
 
+def quantized(worker, path):
+    """Pictures on which engine and training graph agree to the last bit, and the artifact's bytes; or why not."""
+    command = [worker, "quantize", "--model", path, "--calibration", "random", "--method", "apq", "--codebook", "linear8", "--bits", "8"]
+    command += ["--epochs", "0", "--json", "--out", path.with_suffix(".dyadic")]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode:
+        return done.stderr.strip().splitlines()[-1]
+    report = json.loads(done.stdout)
+    return f"{report['images']} pictures exact, {report['artifact_bytes']:,} bytes"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--network", action="append", choices=NETWORKS)
     parser.add_argument("--program", default="target/release/examples/parity")
+    parser.add_argument("--worker")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    print("| network | exporter | max|Δ| ÷ max|reference| |\n|---|---|---|", flush=True)
+    print("| network | exporter | max|Δ| ÷ max|reference| | quantized |\n|---|---|---|---|", flush=True)
     missed = False
     for name in options.network or NETWORKS:
         for exporter in ["script", "dynamo"]:
@@ -86,7 +102,9 @@ def main():
             run = subprocess.run([options.program, path], capture_output=True, text=True)
             far = run.returncode != 0 or float(run.stdout) > GOAL
             missed |= far
-            print(f"| {name} | {exporter} | {run.stdout.strip() or run.stderr.strip()} |", flush=True)
+            end = quantized(options.worker, path) if options.worker else ""
+            missed |= bool(options.worker) and "exact" not in end
+            print(f"| {name} | {exporter} | {run.stdout.strip() or run.stderr.strip()} | {end} |", flush=True)
     sys.exit(missed)
 
 

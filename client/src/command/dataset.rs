@@ -202,7 +202,7 @@ impl Push {
         let source = blocking(move || open(&path, output)).await?;
         let labels = self.labels(&source)?;
         let layout = Layout::new(source.packed())?;
-        output.note(self.told(&source, &layout, output));
+        output.note(self.told(&source, &layout, &labels, output));
         let reading = layout.clone();
         let what = format!("hashing {}", self.path.display());
         let (size_bytes, sha256) = blocking(move || {
@@ -256,7 +256,7 @@ impl Push {
         }
     }
 
-    fn told(&self, source: &Source, layout: &Layout, output: Output) -> String {
+    fn told(&self, source: &Source, layout: &Layout, outputs: &[String], output: Output) -> String {
         let (files, size) = (source.entries().len(), units::bytes(layout.size_bytes()));
         let from = match source.classes_from() {
             "" => String::new(),
@@ -273,6 +273,9 @@ impl Push {
             splits(&split_messages(source)),
             labels(source.classes()),
         );
+        if self.labels.is_some() {
+            text.extend(["\n  outputs ", &labels(outputs), " (--labels)"]);
+        }
         if self.labels.is_none() && !source.format().orders_classes() && !source.classes().is_empty() {
             let remark =
                 "which output of a model stands for which folder is not said: --labels, here or in the job";

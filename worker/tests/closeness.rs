@@ -90,7 +90,11 @@ fn decibels(network: &Network, images: &Dataset) -> [f64; 3] {
     let indices: Vec<usize> = (0..images.len()).collect();
     let float = FloatNet::new(&setup.plan, place(Kind::Float));
     let end = |logits: Tensor| {
-        let outputs = if setup.plan.softmax { logits.softmax(-1, Kind::Float) } else { logits };
+        let outputs = match (setup.plan.softmax, setup.plan.log) {
+            (true, true) => logits.log_softmax(-1, Kind::Float),
+            (true, false) => logits.softmax(-1, Kind::Float),
+            (false, _) => logits,
+        };
         Vec::<f32>::try_from(outputs.contiguous().view([-1])).expect("outputs")
     };
     let batch = loader.batch(&indices, None).expect("in memory");

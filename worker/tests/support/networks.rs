@@ -182,6 +182,14 @@ pub(crate) fn all() -> Vec<Network> {
     let x = net.conv_relu(x, 8, 1);
     nets.push(net.head(x));
     nets.push(residual());
+    for (name, op) in [("softmax", Op::Softmax), ("log-softmax", Op::LogSoftmax)] {
+        let mut net = Growing::new(name, SHAPE);
+        let x = net.conv_relu(net.input(), 8, 3);
+        let x = net.global(x);
+        let x = net.linear(x, 10);
+        let output = net.same(op, x);
+        nets.push(net.finish(output));
+    }
     nets.push(gated(Op::Sigmoid));
     nets.push(gated(Op::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }));
     nets.push(products());

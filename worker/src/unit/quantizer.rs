@@ -37,8 +37,13 @@ impl<'a> Quantizer<'a> {
 
     /// Codes that are known: `z` gives the gradient, `codes` the values.
     pub(super) fn replace(&self, z: Tensor, codes: &Tensor) -> Tensor {
+        self.replace_after(z, Act::None, codes)
+    }
+
+    /// The same behind an activation: the gradient passes where it does.
+    pub(super) fn replace_after(&self, z: Tensor, act: Act, codes: &Tensor) -> Tensor {
         let learning = self.scale.is_some();
-        let y = self.apply(z, Act::None);
+        let y = self.apply(z, act);
         if !learning {
             let _guard = tch::no_grad_guard();
             y.detach().copy_(codes);
@@ -46,14 +51,19 @@ impl<'a> Quantizer<'a> {
         y
     }
 
-    /// Rounds and clamps; the gradient passes between the lowest and the highest code.
-    #[expect(clippy::needless_pass_by_value, reason = "it is changed in place, and nobody else may read it")]
-    pub(super) fn apply(&self, z: Tensor, act: Act) -> Tensor {
-        let (lo, hi) = match act {
+    /// Lowest and highest code behind an activation.
+    pub(super) fn range(&self, act: Act) -> (f64, f64) {
+        match act {
             Act::None => (self.lo, self.hi),
             Act::Relu => (0.0, self.hi),
             Act::Clip(limit) => (0.0, self.hi.min((f64::from(limit) / self.unit + 0.5).floor())),
-        };
+        }
+    }
+
+    /// Rounds and clamps; the gradient passes between the lowest and the highest code.
+    #[expect(clippy::needless_pass_by_value, reason = "it is changed in place, and nobody else may read it")]
+    pub(super) fn apply(&self, z: Tensor, act: Act) -> Tensor {
+        let (lo, hi) = self.range(act);
         if let Some(scale) = self.scale {
             let kind = z.kind();
             let zero = Tensor::from_slice(&[0f32]).to_device(z.device());

@@ -32,17 +32,9 @@ impl Unit for Scale {
         };
         // The gate's codes are what it multiplies with, as far as the gradient goes.
         let product = x * gate * unit;
-        let (least, most) = at.plan.tensors[at.unit.output].coding.range();
-        let (least, most) = match self.act {
-            Act::None => (f64::from(least), f64::from(most)),
-            Act::Relu => (0.0, f64::from(most)),
-            Act::Clip(limit) => {
-                let limit = (f64::from(limit) / at.step(at.unit.output) + 0.5).floor();
-                (0.0, f64::from(most).min(limit))
-            }
-        };
-        let codes = exact.clamp(least, most);
-        at.quantizer().replace(act_of(product, self.act, at), &codes).to_kind(at.kind(at.inputs[0]))
+        let quantizer = at.quantizer();
+        let (least, most) = quantizer.range(self.act);
+        quantizer.replace_after(product, self.act, &exact.clamp(least, most)).to_kind(at.kind(at.inputs[0]))
     }
 
     /// `(x·factor + 2^(s−1)) >> s`.
@@ -57,15 +49,6 @@ impl Unit for Scale {
         let (lo, hi) = to.range(unit.output, self.act);
         let bias = if shift > 0 { 1 << (shift - 1) } else { 0 };
         Ok(ir::Op::Scale(ir::Scale { digits: self.digits, bias, shift: shift as u8, lo, hi }))
-    }
-}
-
-/// The activation on values in units of the output's step.
-fn act_of(product: Tensor, act: Act, at: &Fake) -> Tensor {
-    match act {
-        Act::None => product,
-        Act::Relu => product.relu(),
-        Act::Clip(limit) => product.clamp(0.0, f64::from(limit) / at.step(at.unit.output)),
     }
 }
 

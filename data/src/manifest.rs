@@ -25,8 +25,8 @@ pub const NAME: &str = "dyadic-manifest.jsonl";
 const VERSION: u32 = 1;
 /// The longest line, bytes.
 const LINE_LIMIT: u64 = 8 << 10;
-/// The most pictures.
-const FILES_LIMIT: usize = 1 << 24;
+/// The most pictures: what is kept of each takes some hundred bytes, and whoever pushes a manifest chooses their number.
+const FILES_LIMIT: usize = 1 << 21;
 /// The most pixels that a picture may claim.
 const PIXELS_LIMIT: usize = 1 << 28;
 

@@ -12,7 +12,7 @@ use crate::data::{Contents, Entry, Manifest, Source};
 use crate::in_place::bar;
 
 /// The most objects that a prefix may hold.
-const OBJECTS: usize = 1 << 24;
+const OBJECTS: usize = 1 << 21;
 
 /// List the pictures of a folder or an S3 prefix with their hashes: `dyadic dataset push FILE` makes it a dataset, and the
 /// pictures stay where they are. Workers that may read there (--data) run jobs over it.
